@@ -1,0 +1,177 @@
+"""Tensors and JSON in a folder that is either whole or not there.
+
+A folder is written beside its final place, flushed to the disk and renamed into place; its manifest holds the SHA-256
+of every file in it. `CheckpointFolder` keeps the newest few of a series and falls back to an older one where the newest
+is damaged. Nothing is ever unpickled. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as tensor_bytes
+from torch import Tensor
+
+from mmgrec.errors import RunError
+
+__all__ = ["CheckpointFolder", "load_folder", "save_folder", "write_atomically"]
+
+Meta = dict[str, Any]  # Any: whatever JSON can hold
+Tensors = dict[str, dict[str, Tensor]]  # file stem -> name -> tensor
+_MANIFEST = "manifest.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader finds the old content or the new, never a part of it.
+
+    Raises:
+        RunError: if the disk refuses; the old content is intact.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _write_flushed(temporary, content)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _refused(path, len(content), error) from error
+
+
+def save_folder(path: Path, *, tensors: Tensors, meta: Meta) -> None:
+    """Write ``<stem>.safetensors`` for each group, ``meta.json`` and the manifest; `path` must not exist yet.
+
+    Raises:
+        RunError: if the disk refuses; nothing is left behind.
+    """
+    contents = {
+        f"{stem}.safetensors": tensor_bytes({name: t.detach().cpu().contiguous() for name, t in group.items()})
+        for stem, group in tensors.items()
+    }
+    contents["meta.json"] = json.dumps(meta, sort_keys=True).encode()
+    manifest = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
+    contents[_MANIFEST] = json.dumps(manifest, indent=1).encode()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    size = sum(map(len, contents.values()))
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, content in contents.items():
+            _write_flushed(temporary / name, content)
+        _flush_folder(temporary)
+        os.rename(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _refused(path, size, error) from error
+
+
+def load_folder(path: Path) -> tuple[Tensors, Meta]:
+    """Read a folder made by `save_folder`, every byte checked against the manifest.
+
+    Raises:
+        RunError: if a file is missing, surplus or damaged; the sentence names it.
+    """
+    try:
+        manifest = json.loads((path / _MANIFEST).read_bytes())
+        contents = {name: (path / name).read_bytes() for name in manifest if name == Path(name).name}
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"not a whole checkpoint ({error})", where=str(path), remedy="delete this folder") from error
+    present = {entry.name for entry in path.iterdir()} - {_MANIFEST}
+    if not isinstance(manifest, dict) or present != set(manifest) or "meta.json" not in manifest:
+        odd = sorted(present ^ set(manifest))
+        raise RunError(f"its files do not match its manifest ({', '.join(odd)})", where=str(path), remedy="delete it")
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != manifest[name]:
+            raise RunError(
+                "is damaged: its SHA-256 is not the manifest's", where=str(path / name), remedy="delete its folder"
+            )
+    try:
+        tensors = {
+            name.removesuffix(".safetensors"): load_tensors(content)
+            for name, content in contents.items()
+            if name.endswith(".safetensors")
+        }
+        return tensors, json.loads(contents["meta.json"])
+    except (SafetensorError, ValueError) as error:
+        raise RunError(f"cannot be read ({error})", where=str(path), remedy="delete this folder") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFolder:
+    """A series of checkpoints, each a folder named by its number; the newest `keep` stay."""
+
+    root: Path
+    keep: int = 2
+
+    def save(self, number: int, *, tensors: Tensors, meta: Meta) -> None:
+        """Write checkpoint `number`, then drop the oldest beyond `keep`."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        target = self.root / f"{number:08d}"
+        if target.exists():  # a damaged one of the same number: `latest` has passed it over
+            shutil.rmtree(target)
+        save_folder(target, tensors=tensors, meta=meta)
+        for old in self._numbered()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def latest(self, warn: Callable[[str], None]) -> tuple[Tensors, Meta] | None:
+        """The newest whole checkpoint, or None where there never was one.
+
+        Raises:
+            RunError: if there are checkpoints and none of them is whole.
+        """
+        if not self.root.is_dir():
+            return None
+        for leftover in self.root.glob(".*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        candidates = self._numbered()[::-1]
+        for candidate in candidates:
+            try:
+                return load_folder(candidate)
+            except RunError as error:
+                warn(f"checkpoint passed over: {error}")
+        if candidates:
+            raise RunError(
+                "no checkpoint here is whole", where=str(self.root), remedy="delete this folder to start again"
+            )
+        return None
+
+    def _numbered(self) -> list[Path]:
+        return sorted(entry for entry in self.root.iterdir() if entry.name.isdigit())
+
+
+def _write_flushed(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _refused(path: Path, size: int, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {size:,} bytes ({error.strerror or error})",
+        where=str(path),
+        remedy="free space or choose another folder, then run the same command again",
+    )
+
+
+def tensors_equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    """Same names, same bits."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

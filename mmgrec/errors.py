@@ -1,0 +1,59 @@
+"""Errors that a user can act on. The command line prints them as one sentence and exits with 2; anything else is ours.
+
+Knows nothing of torch, files or terminals.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["DataError", "PluginError", "RunError", "SettingsError", "UserError", "near_miss"]
+
+
+class UserError(Exception):
+    """Something the user can mend: what is wrong, where, and what to do about it.
+
+    >>> str(UserError("row 7 names item 90, but there are 50 items", where="interactions.parquet", remedy="drop it"))
+    'interactions.parquet: row 7 names item 90, but there are 50 items; drop it.'
+    """
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        sentence = f"{where}: {what}" if where else what
+        super().__init__((f"{sentence}; {remedy}" if remedy else sentence).rstrip(".") + ".")
+
+
+class DataError(UserError):
+    """The data cannot be used as they are."""
+
+
+class PluginError(UserError):
+    """A plugin is unknown, broken, claimed twice or breaks its contract."""
+
+
+class RunError(UserError):
+    """A run folder cannot be used: damaged, locked, or made by other settings."""
+
+
+class SettingsError(UserError):
+    """Settings are wrong; all problems are told at once."""
+
+    def __init__(self, problems: Sequence[str], *, where: str = "", remedy: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problem.rstrip(".") for problem in problems), where=where, remedy=remedy)
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: the nearest known names, or all of them.
+
+    >>> near_miss("graph-rqave", ["graph-rqvae", "hk-means"])
+    "did you mean 'graph-rqvae'?"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(one) for one in close) + "?"
+    return "known are " + ", ".join(names) if names else "none are known"

@@ -1,0 +1,70 @@
+"""One hook per extension point. This page is all that a plugin author has to implement.
+
+Each hook gets ``register(name, target, *, summary="")`` and calls it as often as it likes; ``target`` is a class or,
+better, ``"package.module:Class"``, which is imported only when the plugin is used. Knows neither torch nor the parts.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pluggy
+
+__all__ = ["GROUP", "KINDS", "Register", "hookimpl", "hookspec"]
+
+GROUP = "mmgrec"  # the entry-point group, and pluggy's project name
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Register(Protocol):
+    """Makes a plugin known under a kebab-case name."""
+
+    def __call__(self, name: str, target: type | str, *, summary: str = "") -> None: ...
+
+
+@hookspec
+def mmgrec_quantizers(register: Register) -> None:
+    """Quantizers: Dataset -> Representations and Codes (`mmgrec.interfaces.Quantizer`)."""
+
+
+@hookspec
+def mmgrec_collision_resolvers(register: Register) -> None:
+    """Collision resolvers: Codes -> RecIDTable (`mmgrec.interfaces.CollisionResolver`)."""
+
+
+@hookspec
+def mmgrec_positional_schemes(register: Register) -> None:
+    """Positional schemes: encode positions, or supply attention (`mmgrec.interfaces.PositionalScheme`)."""
+
+
+@hookspec
+def mmgrec_decoders(register: Register) -> None:
+    """Decoders: search the trie with a network (`mmgrec.interfaces.Decoder`)."""
+
+
+@hookspec
+def mmgrec_recommenders(register: Register) -> None:
+    """Recommenders: fit a Dataset, rank items (`mmgrec.interfaces.Recommender`)."""
+
+
+@hookspec
+def mmgrec_datasets(register: Register) -> None:
+    """Dataset sources: where a Dataset comes from (`mmgrec.interfaces.DatasetSource`)."""
+
+
+@hookspec
+def mmgrec_metrics(register: Register) -> None:
+    """Metrics: judged recommendations -> numbers (`mmgrec.interfaces.Metric`)."""
+
+
+#: kind -> (hook, name of the abstract class in mmgrec.interfaces)
+KINDS: dict[str, tuple[str, str]] = {
+    "quantizer": ("mmgrec_quantizers", "Quantizer"),
+    "collisions": ("mmgrec_collision_resolvers", "CollisionResolver"),
+    "position": ("mmgrec_positional_schemes", "PositionalScheme"),
+    "decoder": ("mmgrec_decoders", "Decoder"),
+    "recommender": ("mmgrec_recommenders", "Recommender"),
+    "dataset": ("mmgrec_datasets", "DatasetSource"),
+    "metric": ("mmgrec_metrics", "Metric"),
+}

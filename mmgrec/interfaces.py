@@ -1,0 +1,304 @@
+"""The extension points, and the values that pass between them.
+
+A part is a frozen keyword-only dataclass whose fields *are* its settings, so that ``repr``, equality, saving, ``--set``
+and the documentation follow for free. Constructing describes, `fit` works, results are returned and never stored.
+Does not know any plugin, any kernel, or the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mmgrec.data import Dataset, Interactions
+from mmgrec.recid import Codes, RecIDTable, Trie
+
+__all__ = [
+    "CollisionResolver",
+    "Context",
+    "DatasetSource",
+    "Decoder",
+    "Exclusion",
+    "FittedRecommender",
+    "Judged",
+    "Metric",
+    "NodeScores",
+    "PositionalScheme",
+    "Quantization",
+    "Quantizer",
+    "Recommendations",
+    "Recommender",
+    "Reporter",
+    "Representations",
+    "Silent",
+    "Stepper",
+    "TokenScores",
+]
+
+
+# --------------------------------------------------------------------------- what the parts are given
+
+
+class Reporter(Protocol):
+    """Hears what goes on. The command line draws it; a run writes it to its log; by default nobody listens."""
+
+    def begin(self, stage: str, total: int) -> None: ...
+    def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None: ...
+    def end(self, stage: str, facts: Mapping[str, float]) -> None: ...
+    def note(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+
+
+class Silent:
+    """A `Reporter` that says nothing."""
+
+    def begin(self, stage: str, total: int) -> None: ...
+    def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None: ...
+    def end(self, stage: str, facts: Mapping[str, float]) -> None: ...
+    def note(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Where, with which seed and under whose eyes a part works. All randomness comes from `generator`."""
+
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    reporter: Reporter = field(default_factory=Silent)
+    checkpoints: Path | None = None  # a folder of this part's own for checkpoints; None: keep none
+    path: tuple[str, ...] = ()  # the names of the parts on the way here; separates their random streams
+
+    def generator(self, *names: str | int) -> torch.Generator:
+        """A CPU generator of its own for each use: it depends on the seed and the names alone, not on what ran before.
+
+        >>> Context(seed=1).generator("a").initial_seed() == Context(seed=1).generator("a").initial_seed()
+        True
+        """
+        text = "/".join([str(self.seed), *self.path, *map(str, names)])
+        value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        return torch.Generator().manual_seed(value)
+
+    def within(self, name: str) -> Context:
+        """The context of a part inside this one: own random streams, own checkpoint folder."""
+        folder = None if self.checkpoints is None else self.checkpoints / name
+        return replace(self, path=(*self.path, name), checkpoints=folder)
+
+
+# --------------------------------------------------------------------------- what flows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Representations:
+    """Learnt vectors; their inner product ranks items for a user (the teacher's scores)."""
+
+    user: Tensor  # [num_users, dim] float32
+    item: Tensor  # [num_items, dim] float32
+
+    def __post_init__(self) -> None:
+        if self.user.ndim != 2 or self.item.ndim != 2 or self.user.shape[1] != self.item.shape[1]:
+            raise ValueError(f"user [U, D] and item [I, D] expected, got {self.user.shape} and {self.item.shape}")
+
+    @property
+    def dim(self) -> int:
+        return self.item.shape[1]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantization:
+    """What a Quantizer returns."""
+
+    representations: Representations
+    codes: Codes
+    history: Mapping[str, list[dict[str, float]]] = field(default_factory=dict)  # stage -> one row of losses an epoch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recommendations:
+    """The best items of each user, best first. Where fewer than K may be recommended: item -1, score -inf."""
+
+    user: Tensor  # [B] int64
+    item: Tensor  # [B, K] int64
+    score: Tensor  # [B, K] float32, descending; equal scores: lower item first
+
+    def __post_init__(self) -> None:
+        if self.item.shape != self.score.shape or self.item.shape[0] != self.user.numel():
+            raise ValueError(
+                f"[B], [B, K], [B, K] expected, got {self.user.shape}, {self.item.shape}, {self.score.shape}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exclusion:
+    """What must not be recommended to a batch of users."""
+
+    seen: Tensor  # [B, S] int64 items of each user, filled up with -1; S may be 0
+    allowed: Tensor | None = None  # [num_items] bool, True = may be recommended to anybody; None: all may
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenScores:
+    """Head `tokens`: logits over the vocabulary of the next level. Log-softmax is over the whole vocabulary."""
+
+    logits: Tensor  # [B, W, V]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NodeScores:
+    """Head `tree`: child v of a beam has the logit ``state . vectors[v] + bias[v]``; softmax is over existing children."""
+
+    state: Tensor  # [B, W, D]
+    vectors: Tensor  # [num_nodes of the next level, D]
+    bias: Tensor  # [num_nodes of the next level]
+
+
+class Stepper(ABC):
+    """A network seen through a keyhole: all a Decoder may ask of it. Hides the cache and the output head."""
+
+    num_users: int  # B
+
+    @abstractmethod
+    def start(self) -> TokenScores | NodeScores:
+        """Scores of level 0, for one beam (the empty prefix) per user: W = 1."""
+
+    @abstractmethod
+    def advance(self, parent: Tensor, token: Tensor) -> TokenScores | NodeScores:
+        """Go down one level with all beams, and score the level after it.
+
+        Args:
+            parent: ``[B, W]`` int64, which of the previous beams each beam continues.
+            token: ``[B, W]`` int64, the token it takes. Dead beams carry parent 0 and token 0.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """Recommendations held against the truth, for users with at least one relevant item."""
+
+    item: Tensor  # [U, K] int64, -1 = none
+    hit: Tensor  # [U, K] bool
+    num_relevant: Tensor  # [U] int64, > 0
+    popularity: Tensor  # [num_items] int64, training interactions of each item
+    num_users: int  # of the data set
+    num_items: int
+
+
+# --------------------------------------------------------------------------- the extension points
+
+
+class Quantizer(ABC):
+    """Learns representations of users and items and turns each item into a tuple of tokens.
+
+    A whole plugin::
+
+        @dataclass(frozen=True, kw_only=True)
+        class HashQuantizer(Quantizer):
+            num_levels: int = 3
+
+            def fit(self, data, context): ...
+    """
+
+    @abstractmethod
+    def fit(self, data: Dataset, context: Context) -> Quantization:
+        """Use `data.train`, features and graphs; `data.valid` only to stop early; never `data.test`."""
+
+
+class CollisionResolver(ABC):
+    """Gives items with equal semantic tokens a last token of their own (Eqs. 11, 12)."""
+
+    @abstractmethod
+    def resolve(self, codes: Codes, popularity: Tensor, context: Context) -> RecIDTable:
+        """Append the collision token.
+
+        Args:
+            codes: tokens of all items.
+            popularity: ``[num_items]`` int64, training interactions.
+        """
+
+
+class PositionalScheme(ABC):
+    """What the encoder knows of the places and relations of the items in a history."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Add positions to the encoder's input ``[B, T, D]``; by default a history has none."""
+        return x
+
+    @abstractmethod
+    def attention(self, *, dim: int, num_heads: int, head_dim: int, user_dim: int) -> nn.Module:
+        """The self-attention of one encoder layer.
+
+        The module is called as ``module(x, user, keep)`` with x ``[B, T, dim]``, user ``[B, user_dim]``, keep
+        ``[B, T]`` bool (True = real), and returns ``[B, T, dim]``, the output projection included. Rows of padding
+        may hold anything finite.
+        """
+
+
+class Decoder(ABC):
+    """The search strategy: which leaves of the trie are most probable under the network."""
+
+    @abstractmethod
+    def decode(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+        """Find the best items.
+
+        Returns:
+            item ``[B, K]`` int64 and score ``[B, K]`` float32 (log-probabilities), in the order and with the padding
+            of `Recommendations`. Never an invalid, duplicate or excluded item.
+        """
+
+
+class FittedRecommender(ABC):
+    """What a Recommender returns from `fit`."""
+
+    @abstractmethod
+    def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
+        """The best `top_k` items of the users ``[B]`` (one batch: choose its size by memory)."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors needed to rank again."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be saved")
+
+
+class Recommender(ABC):
+    """A whole method: MMGRec, or a rival in the same harness."""
+
+    @abstractmethod
+    def fit(self, data: Dataset, context: Context) -> FittedRecommender:
+        """Use `data.train`, features and graphs; `data.valid` only to stop early; never `data.test`."""
+
+
+class DatasetSource(ABC):
+    """Where a Dataset comes from."""
+
+    @abstractmethod
+    def load(self, context: Context) -> Dataset:
+        """Read or make the data, with their split."""
+
+
+class Metric(ABC):
+    """A number from judged recommendations."""
+
+    @property
+    @abstractmethod
+    def definition(self) -> str:
+        """The formula in one line; it is stored with every result."""
+
+    @abstractmethod
+    def measure(self, judged: Judged, top_k: int) -> Tensor:
+        """Per user ``[U]`` float64, or ``[]`` where the metric belongs to all lists together (coverage)."""
+
+
+def no_exclusion(num_users: int) -> Exclusion:
+    """Nothing is excluded, for `num_users` users."""
+    return Exclusion(seen=torch.empty(num_users, 0, dtype=torch.int64))
+
+
+def exclusion_of(seen: Interactions, users: Tensor) -> Exclusion:
+    """Exclude what the users ``[B]`` have in `seen`."""
+    return Exclusion(seen=seen.padded(users))

@@ -1,0 +1,86 @@
+"""Registers the shipped plugins by name; imports nothing heavy. The entry point ``shipped`` of group ``mmgrec`` is here."""
+
+from __future__ import annotations
+
+from mmgrec.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def mmgrec_quantizers(register: Register) -> None:
+    home = "mmgrec_plugins.quantizers"
+    register(
+        "graph-rqvae",
+        f"{home}.graph_rqvae:GraphRQVAE",
+        summary="graph representations, residual quantization (the paper's)",
+    )
+    register(
+        "rqvae", f"{home}.rqvae:RQVAE", summary="residual quantization of the features alone (the paper's 'ID w/o')"
+    )
+    register("rq-kmeans", f"{home}.rq_kmeans:RQKMeans", summary="residual k-means over graph representations")
+    register(
+        "hk-means",
+        f"{home}.hk_means:HKMeans",
+        summary="hierarchical k-means over graph representations (the paper's rival)",
+    )
+
+
+@hookimpl
+def mmgrec_collision_resolvers(register: Register) -> None:
+    home = "mmgrec_plugins.collisions"
+    register(
+        "popularity", f"{home}.popularity:ByPopularity", summary="rank of popularity within the group (Eqs. 11, 12)"
+    )
+    register("random", f"{home}.random_order:RandomOrder", summary="random order within the group (TIGER's way)")
+
+
+@hookimpl
+def mmgrec_positional_schemes(register: Register) -> None:
+    home = "mmgrec_plugins.positions"
+    register(
+        "relation-aware",
+        f"{home}.relation_aware:RelationAware",
+        summary="user-gained relations between items (Eqs. 14-19)",
+    )
+    register("sinusoidal", f"{home}.sinusoidal:Sinusoidal", summary="absolute positions added to the input")
+    register("none", f"{home}.none:NoPosition", summary="plain attention over a set")
+
+
+@hookimpl
+def mmgrec_decoders(register: Register) -> None:
+    home = "mmgrec_plugins.decoders"
+    register("trie-beam", f"{home}.trie_beam:TrieBeam", summary="beam search over existing Rec-IDs, exact exclusion")
+    register("exact", f"{home}.exact:Exact", summary="the likelihood of every item: the oracle")
+
+
+@hookimpl
+def mmgrec_recommenders(register: Register) -> None:
+    home = "mmgrec_plugins.recommenders"
+    register("mmgrec", "mmgrec.recommender:MMGRec", summary="the paper's method, from four parts")
+    register("popularity", f"{home}.popularity:Popularity", summary="most training interactions first")
+    register("itemknn", f"{home}.itemknn:ItemKNN", summary="cosine neighbours of items, shrunk")
+    register("ease", f"{home}.ease:EASE", summary="closed-form linear item-item model")
+    register("mf", f"{home}.mf:MF", summary="matrix factorisation with the BPR loss")
+    register("lightgcn", f"{home}.lightgcn:LightGCN", summary="linear propagation on the user-item graph")
+
+
+@hookimpl
+def mmgrec_datasets(register: Register) -> None:
+    register(
+        "synthetic",
+        "mmgrec_plugins.datasets.synthetic:Synthetic",
+        summary="planted tastes, modalities and popularity; seeded",
+    )
+    register("folder", "mmgrec_plugins.datasets.folder:Folder", summary="the canonical folder: Parquet and .npy")
+
+
+@hookimpl
+def mmgrec_metrics(register: Register) -> None:
+    home = "mmgrec_plugins.metrics.shipped"
+    register("recall", f"{home}:Recall", summary="share of the relevant items that are found")
+    register("ndcg", f"{home}:NDCG", summary="discounted gain over the ideal order")
+    register("precision", f"{home}:Precision", summary="share of the list that is relevant")
+    register("hit-rate", f"{home}:HitRate", summary="share of users with a relevant item")
+    register("mrr", f"{home}:MRR", summary="reciprocal rank of the first relevant item")
+    register("coverage", f"{home}:Coverage", summary="share of the catalogue that is recommended to somebody")
+    register("novelty", f"{home}:Novelty", summary="self-information of the recommended items")
+    register("popularity-bias", f"{home}:PopularityBias", summary="mean popularity percentile of the recommended items")

@@ -1,0 +1,1 @@
+"""Shipped plugins of one kind; one module per implementation."""
