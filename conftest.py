@@ -1,0 +1,55 @@
+"""Registers ``pytest --benchmark``: runs the benchmarks under ``bench/`` instead of the tests, with a table at the end.
+
+A benchmark is a function ``test_*`` in a file ``bench/bench_*.py``; what it measures it hands to the fixture ``book``,
+which ``bench/_harness.py`` defines.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = (Path(__file__).parent / "bench").resolve()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mmgrec benchmarks")
+    group.addoption("--benchmark", action="store_true", help="run the benchmarks of bench/, and no tests")
+    group.addoption(
+        "--benchmark-scale",
+        type=float,
+        default=None,
+        metavar="X",
+        help="multiply the sizes of the benchmarks by X (default: 1 on a CPU; full size where there is a GPU)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    sys.path.insert(0, str(BENCH))  # benchmarks share bench/_harness.py
+    scale = config.getoption("--benchmark-scale")
+    if scale is not None and scale <= 0:
+        raise pytest.UsageError("--benchmark-scale must be above 0")
+    if not config.getoption("--benchmark"):
+        return
+    given = [Path(argument.split("::")[0]).resolve() for argument in config.args]
+    if not any(path == BENCH or BENCH in path.parents for path in given):
+        config.args[:] = [str(BENCH)]
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if not parent.config.getoption("--benchmark") or parent.session.isinitpath(file_path):
+        return None  # a file named on the command line is collected by pytest itself
+    if BENCH in file_path.parents and file_path.match("bench_*.py"):
+        return pytest.Module.from_parent(parent, path=file_path)
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--benchmark"):
+        items[:] = [item for item in items if BENCH in item.path.parents]
+        return
+    for item in items:
+        if BENCH in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason="a benchmark; run it with --benchmark"))

@@ -1,0 +1,13 @@
+"""Operations that deserve a GPU kernel. Knows torch and triton, and nothing of recommendation.
+
+Each operation is a folder: the public function, ``reference.py`` (the definition, in plain torch), ``torch_form.py``
+(the fastest plain-torch form, which CPUs use) and the Triton kernels, imported when first needed.
+"""
+
+from __future__ import annotations
+
+from mmgrec_kernels._impl import Impl
+from mmgrec_kernels.relation_attention import relation_attention
+from mmgrec_kernels.residual_lookup import Lookup, nearest_codeword, residual_lookup
+
+__all__ = ["Impl", "Lookup", "nearest_codeword", "relation_attention", "residual_lookup"]

@@ -1,0 +1,82 @@
+"""Residual look-up by matrix products in chunks, with the few doubtful rows decided again by float64 distances.
+
+A chunk's scores fit the cache, so no N x C matrix is ever in memory. Residuals and codewords are centred on the
+codebook's mean, which takes the cancellation out of ``|c|^2 - 2 r.c``; a row whose best two scores are nearer than the
+product's error bound is decided again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmgrec_kernels.residual_lookup.result import Lookup
+
+__all__ = ["residual_lookup"]
+
+_CHUNK_ENTRIES = 1 << 18  # scores of a chunk: 1 MiB of float32
+_EXACT_ENTRIES = 1 << 22  # entries of a float64 difference tensor
+
+
+def residual_lookup(z: Tensor, codebooks: Sequence[Tensor]) -> Lookup:
+    """The same codes as ``reference``; shapes as in the public function."""
+    dtype = torch.promote_types(z.dtype, torch.float32)
+    books = [_Book(codebook.to(dtype)) for codebook in codebooks]
+    tokens = torch.empty(z.shape[0], len(books), dtype=torch.int64, device=z.device)
+    residuals = torch.empty_like(z, memory_format=torch.contiguous_format)
+    quantized = torch.empty_like(residuals)
+    widest = max(book.codewords.shape[0] for book in books)
+    rows = max(1, _CHUNK_ENTRIES // max(widest, z.shape[1]))
+    for start in range(0, z.shape[0], rows):
+        part = slice(start, start + rows)
+        rest = z[part].to(dtype)
+        total = torch.zeros_like(rest)
+        for level, book in enumerate(books):
+            found = book.nearest(rest)
+            chosen = book.codewords.index_select(0, found)
+            tokens[part, level] = found
+            rest = rest - chosen
+            total += chosen
+        residuals[part] = rest
+        quantized[part] = total
+    return Lookup(tokens=tokens, residuals=residuals, quantized=quantized)
+
+
+class _Book:
+    """A codebook made ready: centred, transposed, with its half squared norms and its error bound."""
+
+    def __init__(self, codewords: Tensor) -> None:
+        self.codewords = codewords  # [C, D]
+        self.mean = codewords.mean(dim=0)  # [D]
+        centred = codewords - self.mean
+        self.minus = -centred.t()  # [D, C]
+        self.half_norms = centred.square().sum(dim=1) / 2  # [C]
+        self.radius = centred.norm(dim=1).amax()
+        # A dot product of D terms errs by at most D eps |r||c|; centring and the norm add a few eps more.
+        self.unit = 2 * (codewords.shape[1] + 8) * torch.finfo(codewords.dtype).eps
+
+    def nearest(self, rest: Tensor) -> Tensor:
+        """Tokens of a chunk, ``[n]``."""
+        if self.codewords.shape[0] == 1:
+            return torch.zeros(rest.shape[0], dtype=torch.int64, device=rest.device)
+        centred = rest - self.mean
+        scores = torch.addmm(self.half_norms, centred, self.minus)  # [n, C] = (|c|^2 - 2 r.c) / 2
+        best, found = scores.min(dim=1)
+        scores.scatter_(1, found[:, None], float("inf"))
+        margin = scores.amin(dim=1) - best
+        bound = self.unit * (centred.norm(dim=1) + self.radius) * self.radius
+        doubtful = (~(margin > bound)).nonzero()[:, 0]
+        if len(doubtful):
+            found[doubtful] = self._decide(rest[doubtful])
+        return found
+
+    def _decide(self, rest: Tensor) -> Tensor:
+        rows = max(1, _EXACT_ENTRIES // self.codewords.numel())
+        codewords = self.codewords.double()
+        parts = [
+            (part.double()[:, None, :] - codewords).square().sum(dim=-1).argmin(dim=1)
+            for part in torch.split(rest, rows)
+        ]
+        return torch.cat(parts)
