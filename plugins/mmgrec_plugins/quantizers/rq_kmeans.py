@@ -1,0 +1,41 @@
+"""Quantizer `rq-kmeans`: residual k-means over graph representations; nothing is trained beyond the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge
+
+from mmgrec.data import Dataset
+from mmgrec.interfaces import Context, Quantization, Quantizer
+from mmgrec.recid import Codes
+from mmgrec_plugins.quantizers._kmeans import residual_kmeans
+from mmgrec_plugins.quantizers.graph import GraphEncoder
+
+__all__ = ["RQKMeans"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RQKMeans(Quantizer):
+    """Tokens = clusters of the item representations, then of what the clusters leave over, level by level.
+
+    A level has never more codewords than there are items; its codebook is in the space of the representations.
+    """
+
+    num_levels: Annotated[int, Ge(1)] = 3
+    codebook_size: Annotated[int, Ge(2)] = 128  # the paper tries 64, 128, 256
+    iterations: Annotated[int, Ge(1)] = 50  # at most, of each k-means
+    graph: GraphEncoder = field(default_factory=GraphEncoder)
+
+    def fit(self, data: Dataset, context: Context) -> Quantization:
+        found = self.graph.fit(data, context.within("graph"))
+        token, codebooks = residual_kmeans(
+            found.item, self.num_levels, self.codebook_size, context.generator("kmeans"), iterations=self.iterations
+        )
+        codes = Codes(
+            token=token.cpu(),
+            level_sizes=tuple(codebook.shape[0] for codebook in codebooks),
+            codebooks=tuple(codebook.cpu() for codebook in codebooks),
+        )
+        return Quantization(representations=found, codes=codes)
