@@ -1,0 +1,104 @@
+"""The command ``mmgrec``: parse, call the core, render. Torch is imported only by commands that compute.
+
+Exit codes: 0 fine, 2 the user's mistake (one sentence), 1 ours; 130 and 143 where a signal ended the run.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Never
+
+import typer
+
+from mmgrec import __version__
+from mmgrec.errors import UserError
+from mmgrec_cli import render
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mmgrec",
+    help="Generative recommendation over multimodal items, from replaceable parts.",
+    epilog="Example: mmgrec run --data PATH --baselines popularity,lightgcn",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end. Not an Exception: no plugin shall swallow it."""
+
+    def __init__(self, number: int) -> None:
+        self.code = 128 + number
+        super().__init__(signal.Signals(number).name)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        render.text(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None: ...
+
+
+@app.command("plugins", epilog="Example: mmgrec plugins --json")
+def plugins(json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+    """List every installed plugin, the broken ones too."""
+    from mmgrec.registry import Registry
+
+    found = Registry.discover().plugins
+    if json:
+        render.as_json([plugin.row() for plugin in found])
+    else:
+        render.plugins(found)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the process in order: files are closed, locks released, checkpoints stay."""
+
+    def stop(number: int, frame: FrameType | None) -> Never:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(argv: Sequence[str] | None = None) -> Never:
+    """Run the command line and exit."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in given
+    try:
+        with _signals():
+            app(args=[one for one in given if one != "--debug"], prog_name="mmgrec")
+    except Stopped as stop:
+        render.note(f"stopped by {stop}; the same command resumes")
+        sys.exit(stop.code)
+    except UserError as error:
+        if debug:
+            raise
+        render.problem(error)
+        sys.exit(2)
+    except Exception as error:  # anything that is not the user's mistake is ours, or a plugin's
+        if debug:
+            raise
+        render.fault(error)
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,269 @@
+"""Finds, checks and loads plugins by kind and name. Listing is instant: no target is imported before it is used.
+
+A plugin enters by an entry point of the group ``mmgrec``; the shipped ones come in by the same door. Whatever a plugin
+does wrong becomes a row that says so, never a crash. Does not know torch, nor what a part does with its settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+
+import pluggy
+
+from mmgrec import hookspecs
+from mmgrec.errors import PluginError, near_miss
+from mmgrec.hookspecs import GROUP, KINDS
+
+__all__ = ["BLOCKED", "BLOCK_VARIABLE", "ENTRY_POINT", "OK", "Plugin", "Registry", "load"]
+
+BLOCK_VARIABLE = "MMGREC_DISABLE_PLUGINS"  # names of entry points or distributions, with commas between
+OK = "ok"
+BLOCKED = "blocked"
+ENTRY_POINT = "entry-point"  # the kind of a row that stands for an entry point as a whole: a broken or blocked one
+
+_KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+# A stranger's module may fail in any way at import. KeyboardInterrupt and GeneratorExit are not its failures.
+_ANY_FAILURE = (Exception, SystemExit)
+
+
+class _EntryPoint(Protocol):
+    """As much of `importlib.metadata.EntryPoint` as is used here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+    @property
+    def dist(self) -> _Distribution | None: ...
+    def load(self) -> object: ...
+
+
+class _Distribution(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """One row of ``mmgrec plugins``."""
+
+    kind: str  # a key of `KINDS`, or `ENTRY_POINT`
+    name: str
+    summary: str
+    distribution: str
+    version: str
+    status: str  # "ok", "blocked", or what is wrong, in words
+    target: type | str | None = None  # a class or "package.module:Class"
+
+    @property
+    def usable(self) -> bool:
+        return self.status == OK
+
+    def row(self) -> dict[str, str]:
+        """The row as ``mmgrec plugins --json`` prints it."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "summary": self.summary,
+            "distribution": self.distribution,
+            "version": self.version,
+            "status": self.status,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """All plugins that were found, good and bad, sorted by kind (in the order of `KINDS`) and name."""
+
+    plugins: tuple[Plugin, ...]
+
+    @classmethod
+    def discover(
+        cls, points: Iterable[_EntryPoint] | None = None, *, environ: Mapping[str, str] | None = None
+    ) -> Registry:
+        """Ask every entry point of the group what it offers.
+
+        Args:
+            points: entry points; by default those of the installed distributions.
+            environ: environment variables; by default the process's. `BLOCK_VARIABLE` is read from it.
+        """
+        found: Iterable[_EntryPoint | EntryPoint] = entry_points(group=GROUP) if points is None else points
+        listed = (os.environ if environ is None else environ).get(BLOCK_VARIABLE, "")
+        blocked = {_normal(name) for name in listed.split(",") if name.strip()}
+        rows = [row for point in found for row in _ask(point, blocked)]
+        order = {kind: place for place, kind in enumerate([*KINDS, ENTRY_POINT])}
+        return cls(plugins=tuple(sorted(_marked_twice(rows), key=lambda row: (order[row.kind], row.name))))
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the usable plugins of a kind."""
+        return [row.name for row in self.plugins if row.kind == kind and row.usable]
+
+    def find(self, kind: str, name: str) -> Plugin:
+        """The one usable plugin of this kind and name.
+
+        Raises:
+            PluginError: if there is none, or more than one.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"there is no kind of plugin called {kind!r}; {near_miss(kind, KINDS)}")
+        rows = [row for row in self.plugins if row.kind == kind and row.name == name and row.target is not None]
+        if not rows:
+            raise PluginError(f"there is no {kind} called {name!r}", remedy=self._hint(kind, name))
+        if len(rows) > 1:
+            both = " and ".join(f"{row.distribution} {row.version}" for row in rows)
+            raise PluginError(
+                f"the {kind} {name!r} is claimed by {both}",
+                remedy=f"uninstall one, or block one by {BLOCK_VARIABLE}=<distribution>",
+            )
+        return rows[0]
+
+    def load(self, kind: str, name: str) -> type:
+        """Import the class of a plugin and check that it is what it says.
+
+        Raises:
+            PluginError: if it is unknown, claimed twice, not importable, or not a concrete dataclass of its kind.
+        """
+        plugin = self.find(kind, name)
+        where = f"{kind} {name!r} of {plugin.distribution} {plugin.version}"
+        found = _imported(plugin.target, where) if isinstance(plugin.target, str) else plugin.target
+        interface = getattr(import_module("mmgrec.interfaces"), KINDS[kind][1])
+        if not isinstance(found, type) or not issubclass(found, interface):
+            raise PluginError(
+                f"{_shown(found)} does not inherit from mmgrec.interfaces.{interface.__name__}",
+                where=where,
+                remedy="tell its author",
+            )
+        if inspect.isabstract(found):
+            missing = ", ".join(sorted(vars(found)["__abstractmethods__"]))
+            raise PluginError(f"{_shown(found)} does not define {missing}", where=where, remedy="tell its author")
+        if "__dataclass_fields__" not in vars(found) or not dataclasses.is_dataclass(found):
+            raise PluginError(
+                f"{_shown(found)} is not a dataclass, so its settings cannot be known",
+                where=where,
+                remedy="decorate it with @dataclass(frozen=True, kw_only=True)",
+            )
+        return found
+
+    def _hint(self, kind: str, name: str) -> str:
+        hint = near_miss(name, self.names(kind))
+        ill = [row for row in self.plugins if row.kind in (ENTRY_POINT, kind) and row.target is None]
+        if ill:
+            told = ", ".join(f"{row.name} of {row.distribution}" for row in ill)
+            hint = f"{hint} Not available: {told} (see `mmgrec plugins`)"
+        return hint
+
+
+def load(kind: str, name: str) -> type:
+    """The class of an installed plugin: `Registry.load` on what is installed now."""
+    return Registry.discover().load(kind, name)
+
+
+# --------------------------------------------------------------------------- asking one entry point
+
+
+def _ask(point: _EntryPoint, blocked: set[str]) -> list[Plugin]:
+    """The rows of one entry point."""
+    distribution = point.dist.name if point.dist else "unknown"
+    version = point.dist.version if point.dist else "unknown"
+    make = partial(Plugin, distribution=distribution, version=version)
+    whole = partial(make, kind=ENTRY_POINT, name=point.name, summary=point.value)
+    if {_normal(point.name), _normal(distribution)} & blocked:
+        return [whole(status=BLOCKED)]
+    try:
+        plugin = point.load()
+    except _ANY_FAILURE as error:
+        return [whole(status=f"broken: {_told(error)}")]
+    rows = [whole(status=problem) for problem in _misspelt(plugin)]
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(plugin, name=point.name)
+    except _ANY_FAILURE as error:  # pluggy's: a hook takes an argument that does not exist
+        return [*rows, whole(status=f"broken: {_told(error)}")]
+    for kind, (hook, _) in KINDS.items():
+        offered: list[Plugin] = []
+        try:
+            getattr(manager.hook, hook)(register=partial(_register, offered, make, kind))
+        except _ANY_FAILURE as error:
+            rows.append(make(kind=kind, name=point.name, summary=point.value, status=f"broken: {_told(error)}"))
+        rows.extend(offered)
+    if not rows:
+        rows.append(whole(status=f"offers nothing: it has no hook of group {GROUP!r}"))
+    return rows
+
+
+def _register(
+    offered: list[Plugin], make: partial[Plugin], kind: str, name: str, target: type | str, *, summary: str = ""
+) -> None:
+    """What a hook calls: `register(name, target, summary=...)`."""
+    if not isinstance(name, str) or not _KEBAB.fullmatch(name):
+        raise PluginError(f"the name {name!r} is not kebab-case", remedy="write it like 'my-plugin'")
+    if not isinstance(target, type) and not (isinstance(target, str) and _TARGET.fullmatch(target)):
+        raise PluginError(f"the target of {name!r} is {target!r}", remedy="give a class or 'package.module:Class'")
+    offered.append(make(kind=kind, name=name, summary=str(summary), status=OK, target=target))
+
+
+def _misspelt(plugin: object) -> Iterator[str]:
+    """Sentences on functions that look like hooks and are none."""
+    known = {hook for hook, _ in KINDS.values()}
+    for name, member in inspect.getmembers_static(plugin):
+        marked = hasattr(member, f"{GROUP}_impl")
+        if name in known:
+            if callable(member) and not marked:
+                yield f"hook {name!r} is not marked; decorate it with @mmgrec.hookimpl"
+        elif marked or (name.startswith(f"{GROUP}_") and inspect.isfunction(member)):
+            yield f"unknown hook {name!r}: {near_miss(name, known)}"
+
+
+def _marked_twice(rows: list[Plugin]) -> list[Plugin]:
+    """Rows that claim the same name say so."""
+    claims: dict[tuple[str, str], list[Plugin]] = {}
+    for row in rows:
+        if row.target is not None:
+            claims.setdefault((row.kind, row.name), []).append(row)
+    marked = []
+    for row in rows:
+        rivals = [one.distribution for one in claims.get((row.kind, row.name), []) if one is not row]
+        if row.target is not None and rivals:
+            row = dataclasses.replace(row, status=f"claimed twice: also by {', '.join(rivals)}")
+        marked.append(row)
+    return marked
+
+
+# --------------------------------------------------------------------------- small helpers
+
+
+def _imported(target: str, where: str) -> object:
+    module, _, name = target.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except _ANY_FAILURE as error:
+        raise PluginError(f"{target} cannot be imported: {_told(error)}", where=where) from error
+
+
+def _normal(name: str) -> str:
+    """A distribution's name in the one spelling that `pip` compares."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _told(error: BaseException) -> str:
+    """An exception in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _shown(found: object) -> str:
+    return f"{found.__module__}.{found.__qualname__}" if isinstance(found, type) else repr(found)
