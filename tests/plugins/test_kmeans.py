@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from mmgrec_kernels.residual_lookup import residual_lookup
@@ -134,7 +136,7 @@ def test_each_residual_level_reduces_the_error() -> None:
     for level, book in enumerate(codebooks):
         left = left - book[token[:, level]]
         error.append(float(left.square().sum()))
-    assert all(after < 0.9 * before for before, after in zip(error, error[1:], strict=False))
+    assert all(after < 0.9 * before for before, after in pairwise(error))
 
 
 def test_hierarchy_gives_the_planted_two_levels() -> None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
-
 from mmgrec_kernels.residual_lookup import nearest_codeword
+from torch import Tensor
 
 __all__ = ["Clusters", "hierarchical_kmeans", "kmeans", "refine", "residual_kmeans", "segmented_kmeans"]
 
@@ -122,7 +121,7 @@ def residual_kmeans(
     """k-means, then k-means of what is left, `num_levels` times.
 
     Returns:
-        token ``[N, L]`` int64, as `residual_lookup` would give them; codebooks, per level ``[min(codebook_size, N), D]``.
+        token ``[N, L]`` int64, as `residual_lookup` would give them; codebooks, ``[min(codebook_size, N), D]`` each.
     """
     residual, tokens, codebooks = x.detach(), [], []
     for _ in range(num_levels):
@@ -257,7 +256,7 @@ def _blocks(segments: _Segments) -> list[_Block]:
         return []
     exponent = torch.ceil(torch.log2(segments.size.double())).long()
     blocks = []
-    for power in exponent.unique().tolist():
+    for power in sorted(set(exponent.tolist())):
         members = (exponent == power).nonzero()[:, 0]
         width, most = int(segments.size[members].max()), int(segments.count[members].max())
         place = torch.arange(width, device=members.device)
