@@ -16,8 +16,7 @@ def nearest_codeword(z: Tensor, codebook: Tensor) -> Tensor:
     """Eq. 7 for one level, distances in float64; the lowest index wins a tie. Makes an ``N x C x D`` tensor."""
     differences = z.double()[:, None, :] - codebook.double()[None, :, :]  # [N, C, D]
     distances = differences.square().sum(dim=-1)  # [N, C]
-    nearest = distances.amin(dim=-1, keepdim=True)
-    return (distances == nearest).to(torch.uint8).argmax(dim=-1)  # argmax gives the first of equals
+    return distances.argmin(dim=-1)  # the first of equals
 
 
 def residual_lookup(z: Tensor, codebooks: Sequence[Tensor]) -> Lookup:

@@ -17,6 +17,7 @@ from mmgrec_kernels.residual_lookup.result import Lookup
 __all__ = ["residual_lookup"]
 
 _CHUNK_ENTRIES = 1 << 18  # scores of a chunk: 1 MiB of float32
+_BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 _EXACT_ENTRIES = 1 << 22  # entries of a float64 difference tensor
 
 
@@ -54,8 +55,17 @@ class _Book:
         self.minus = -centred.t()  # [D, C]
         self.half_norms = centred.square().sum(dim=1) / 2  # [C]
         self.radius = centred.norm(dim=1).amax()
-        # A dot product of D terms errs by at most D eps |r||c|; centring and the norm add a few eps more.
-        self.unit = 2 * (codewords.shape[1] + 8) * torch.finfo(codewords.dtype).eps
+        self.numbers = torch.arange(codewords.shape[0], device=codewords.device, dtype=_BITS[codewords.dtype])
+        self.low_bits = (1 << (codewords.shape[0] - 1).bit_length()) - 1
+        # A dot product of D terms errs by at most D eps |r||c|; centring and the norm add a few eps more, and a number
+        # in a score's low bits as many eps as it has values. Both scores of a margin may err, hence twice.
+        eps = torch.finfo(codewords.dtype).eps
+        self.unit = 2 * eps * (codewords.shape[1] + 8 + (self.low_bits + 1 if self.packs else 0))
+
+    @property
+    def packs(self) -> bool:
+        """Whether the codewords' numbers fit in the low bits of a score without making too many rows doubtful."""
+        return self.low_bits < 1 << 9
 
     def nearest(self, rest: Tensor) -> Tensor:
         """Tokens of a chunk, ``[n]``."""
@@ -63,20 +73,28 @@ class _Book:
             return torch.zeros(rest.shape[0], dtype=torch.int64, device=rest.device)
         centred = rest - self.mean
         scores = torch.addmm(self.half_norms, centred, self.minus)  # [n, C] = (|c|^2 - 2 r.c) / 2
-        best, found = scores.min(dim=1)
+        if self.packs:  # a plain minimum is vectorised and one with indices is not, so the index travels in the score
+            bits = scores.view(self.numbers.dtype)
+            bits.bitwise_and_(~self.low_bits).bitwise_or_(self.numbers)
+            best = scores.amin(dim=1)
+            found = best.view(self.numbers.dtype).bitwise_and(self.low_bits).long().clamp_(max=len(self.numbers) - 1)
+        else:
+            best, found = scores.min(dim=1)
         scores.scatter_(1, found[:, None], float("inf"))
         margin = scores.amin(dim=1) - best
-        bound = self.unit * (centred.norm(dim=1) + self.radius) * self.radius
-        doubtful = (~(margin > bound)).nonzero()[:, 0]
-        if len(doubtful):
-            found[doubtful] = self._decide(rest[doubtful])
+        bound = self.unit * (centred.norm(dim=1) + self.radius) * self.radius + torch.finfo(scores.dtype).tiny
+        doubtful = (~(margin > bound)).nonzero()[:, 0]  # NaN margins too
+        step = max(1, _EXACT_ENTRIES // self.codewords.numel())
+        for rows in torch.split(doubtful, step):
+            beyond = scores[rows] > (best + bound)[rows, None]  # [rows, C]
+            candidates = (~beyond).scatter_(1, found[rows, None], True)
+            found[rows] = self._decide(rest[rows], candidates)
         return found
 
-    def _decide(self, rest: Tensor) -> Tensor:
-        rows = max(1, _EXACT_ENTRIES // self.codewords.numel())
-        codewords = self.codewords.double()
-        parts = [
-            (part.double()[:, None, :] - codewords).square().sum(dim=-1).argmin(dim=1)
-            for part in torch.split(rest, rows)
-        ]
-        return torch.cat(parts)
+    def _decide(self, rest: Tensor, candidates: Tensor) -> Tensor:
+        """The definition over the candidates alone, ``[rows, C]`` bool."""
+        row, token = candidates.nonzero(as_tuple=True)
+        apart = rest[row].double() - self.codewords[token].double()  # [candidates, D]
+        distances = torch.full(candidates.shape, float("inf"), dtype=torch.float64, device=rest.device)
+        distances[row, token] = apart.square_().sum(dim=-1)
+        return distances.argmin(dim=1)  # the first of equals
