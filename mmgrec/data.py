@@ -107,6 +107,7 @@ class Dataset:
     user_ids: Sequence[str] | None = None  # the data's own names; None: the row numbers are the names
     item_ids: Sequence[str] | None = None
     item_titles: Sequence[str] | None = None
+    ordered: bool = False  # True: train, valid and test follow in time, so valid is history at test time
     latent: Mapping[str, Tensor] = field(default_factory=dict)  # known answers of planted data, for tests only
 
     def __post_init__(self) -> None:

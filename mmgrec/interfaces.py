@@ -260,6 +260,14 @@ class FittedRecommender(ABC):
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
         """The best `top_k` items of the users ``[B]`` (one batch: choose its size by memory)."""
 
+    def with_history(self, history: Interactions) -> FittedRecommender:
+        """The same model, reading another history of each user; nothing is learnt anew.
+
+        Evaluation calls it where validation items come before test items in time (`Dataset.ordered`): there the
+        history at test time is training and validation items. A model that reads no history is its own answer.
+        """
+        return self
+
     def state(self) -> dict[str, Tensor]:
         """All tensors needed to rank again."""
         raise NotImplementedError(f"{type(self).__name__} cannot be saved")
