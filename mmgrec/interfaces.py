@@ -166,7 +166,7 @@ class Stepper(ABC):
 
     @abstractmethod
     def start(self) -> TokenScores | NodeScores:
-        """Scores of level 0, for one beam (the empty prefix) per user: W = 1."""
+        """Scores of level 0, for one beam (the empty prefix) per user: W = 1. Called again, it begins anew."""
 
     @abstractmethod
     def advance(self, parent: Tensor, token: Tensor) -> TokenScores | NodeScores:

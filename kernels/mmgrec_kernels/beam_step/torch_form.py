@@ -1,0 +1,172 @@
+"""The beam step that CPUs use: work proportional to the existing children, whatever the width of the widest node.
+
+Candidates of all beams lie side by side in one ragged array. Three more things make it fast: dot products with existing
+children only are a matrix product sampled at a sparsity pattern; prefixes whose leaves are all seen are found from the
+seen leaves, not from the candidates; score and node make one 64-bit key, so that one top-k also breaks ties.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+
+__all__ = ["beam_step_tokens", "beam_step_tree"]
+
+_LARGEST = 2**31 - 1
+
+
+class _Candidates(NamedTuple):
+    """The children of all beams, side by side; beams count through all users, N = B * W."""
+
+    child: Tensor  # [M] int64
+    row: Tensor  # [M] int64: the beam that each belongs to, ascending
+    num_children: Tensor  # [N] int64: of each beam
+    offset: Tensor  # [N + 1] int64: where each beam's children begin
+
+
+def beam_step_tokens(
+    logits: Tensor, beam_score: Tensor, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
+) -> Beams:
+    """See `mmgrec_kernels.beam_step.beam_step_tokens`; computes in float32."""
+    found = _children(beam_node, level)
+    logits = logits.float()
+    log_sum = logits.logsumexp(-1).flatten()  # over the whole vocabulary
+    place = found.row * logits.shape[2] + level.token_of(found.child)
+    step = logits.reshape(-1)[place] - log_sum[found.row]
+    return _select(step, found, beam_score, beam_node, level, forbidden, num_beams)
+
+
+def beam_step_tree(
+    state: Tensor,
+    vectors: Tensor,
+    bias: Tensor,
+    beam_score: Tensor,
+    beam_node: Tensor,
+    level: Level,
+    forbidden: Forbidden,
+    num_beams: int,
+) -> Beams:
+    """See `mmgrec_kernels.beam_step.beam_step_tree`; computes in float32."""
+    found = _children(beam_node, level)
+    if found.child.numel() == 0:
+        return _no_beams(beam_node, num_beams)
+    logit = _dot(state.flatten(0, 1).float(), vectors.float(), found) + bias.float()[found.child]
+    highest = torch.segment_reduce(logit, "max", lengths=found.num_children)  # -inf for a beam without children
+    logit = logit - highest[found.row]
+    total = torch.segment_reduce(logit.exp(), "sum", lengths=found.num_children, initial=0)
+    step = logit - total.log()[found.row]  # exactly 0 for an only child
+    return _select(step, found, beam_score, beam_node, level, forbidden, num_beams)
+
+
+def _children(beam_node: Tensor, level: Level) -> _Candidates:
+    node = beam_node.flatten()
+    at = node.clamp(min=0)
+    start = level.first_child[at].long()
+    count = torch.where(node >= 0, level.first_child[at + 1].long() - start, 0)
+    offset = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    row = torch.arange(node.numel(), device=node.device).repeat_interleave(count)
+    child = torch.arange(row.numel(), device=node.device) + (start - offset[:-1])[row]
+    return _Candidates(child, row, count, offset)
+
+
+def _dot(state: Tensor, vectors: Tensor, found: _Candidates) -> Tensor:
+    """``[M]``: the product of each beam's state ``[N, D]`` with the vectors of its own children."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its CSR support beta, once a process
+        pattern = torch.sparse_csr_tensor(
+            found.offset,
+            found.child,
+            torch.zeros(found.child.numel(), device=state.device),
+            (state.shape[0], vectors.shape[0]),
+            check_invariants=False,
+        )
+        product: Tensor = torch.sparse.sampled_addmm(pattern, state, vectors.T, beta=0.0)
+        return product.values()
+
+
+def _select(
+    step: Tensor,
+    found: _Candidates,
+    beam_score: Tensor,
+    beam_node: Tensor,
+    level: Level,
+    forbidden: Forbidden,
+    num_beams: int,
+) -> Beams:
+    """The best ``num_beams`` of the candidates of each user, by log-probabilities ``[M]`` of their last step."""
+    num_users, num_parents = beam_node.shape
+    if found.child.numel() == 0:
+        return _no_beams(beam_node, num_beams)
+    score = step + beam_score.float().flatten()[found.row]
+    if forbidden.allowed_before is not None:
+        allowed = _allowed_leaves(found.child, level, forbidden.allowed_before)
+        score = score.masked_fill(allowed == 0, -torch.inf)
+    if forbidden.seen is not None and forbidden.seen.numel():
+        score[_places_of_seen(found, beam_node, level, forbidden)] = -torch.inf
+
+    begin = found.offset[:-1:num_parents]  # [B]: where each user's candidates begin
+    size = found.offset[num_parents::num_parents] - begin
+    user = found.row // num_parents
+    width = max(int(size.max()), num_beams)
+    key = found.child.new_full((num_users, width), torch.iinfo(torch.int64).min)
+    key[user, torch.arange(score.numel(), device=score.device) - begin[user]] = _sort_key(score, found.child)
+    place = key.topk(num_beams, dim=1).indices  # [B, W']: within the user's candidates
+    empty = place >= size.unsqueeze(1)
+    place = (place + begin.unsqueeze(1)).masked_fill(empty, 0)
+
+    best = score[place].masked_fill(empty, -torch.inf)
+    dead = best == -torch.inf
+    node = found.child[place]
+    parent = found.row[place] % num_parents
+    token = level.token_of(node)
+    return Beams(best, parent.masked_fill(dead, 0), token.masked_fill(dead, 0), node.masked_fill(dead, -1))
+
+
+def _sort_key(score: Tensor, node: Tensor) -> Tensor:
+    """int64 that orders by score, then by lower node."""
+    bits = (score + 0.0).view(torch.int32)  # + 0.0: there is only one zero
+    ordered = torch.where(bits < 0, bits ^ _LARGEST, bits)  # floats order as sign and magnitude, integers do not
+    return (ordered.long() << 32) | (_LARGEST - node)
+
+
+def _places_of_seen(found: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden) -> Tensor:
+    """Places ``[F]`` among the candidates of nodes whose allowed leaves the user has all seen."""
+    assert forbidden.seen is not None
+    user, at = torch.nonzero(forbidden.seen < level.num_leaves, as_tuple=True)
+    leaf = forbidden.seen[user, at]
+    if level.first_leaf is None:
+        node = leaf
+    else:
+        node = torch.searchsorted(level.first_leaf, leaf.to(level.first_leaf.dtype), right=True) - 1
+    pair, num_seen = torch.unique_consecutive(user * level.num_nodes + node, return_counts=True)
+    user, node = pair // level.num_nodes, pair % level.num_nodes
+    gone = num_seen == _allowed_leaves(node, level, forbidden.allowed_before)
+    user, node = user[gone], node[gone]
+    # A user's live beams have different nodes: find the beam, if any, that stands at the parent
+    parent = torch.searchsorted(level.first_child, node.to(level.first_child.dtype), right=True) - 1
+    num_parents = level.first_child.numel()  # one more than parents, so that a dead beam's -1 has a place too
+    users = torch.arange(beam_node.shape[0], device=beam_node.device)
+    beam_key, order = (users.unsqueeze(1) * num_parents + beam_node + 1).flatten().sort()
+    wanted = user * num_parents + parent + 1
+    at = torch.searchsorted(beam_key, wanted).clamp(max=beam_key.numel() - 1)
+    there = beam_key[at] == wanted
+    beam = order[at][there]
+    place: Tensor = found.offset[beam] + (node - level.first_child[parent])[there]
+    return place
+
+
+def _allowed_leaves(node: Tensor, level: Level, allowed_before: Tensor | None) -> Tensor:
+    """How many leaves of each node are allowed to anybody."""
+    start, end = level.leaf_start(node), level.leaf_start(node + 1)
+    return end - start if allowed_before is None else allowed_before[end] - allowed_before[start]
+
+
+def _no_beams(beam_node: Tensor, num_beams: int) -> Beams:
+    shape = (beam_node.shape[0], num_beams)
+    nothing = torch.zeros(shape, dtype=torch.int64, device=beam_node.device)
+    return Beams(torch.full(shape, -torch.inf, device=beam_node.device), nothing, nothing, nothing - 1)

@@ -1,0 +1,71 @@
+"""What both decoders share: levels and exclusions in terms of leaves, and the order of the final list."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmgrec.interfaces import Exclusion
+from mmgrec.recid import Trie
+from mmgrec_kernels.beam_step import Forbidden, Level
+
+
+def level_of(trie: Trie, level: int) -> Level:
+    """One level of the trie as the kernel wants it."""
+    last = level == trie.num_levels - 1
+    return Level(
+        first_child=trie.child_offsets(level - 1),
+        first_leaf=None if last else trie.first_leaf[level],
+        token=trie.token[level],
+    )
+
+
+def forbidden_leaves(trie: Trie, exclusion: Exclusion) -> Forbidden:
+    """Seen items as sorted leaves, each once and only such as are allowed; the allow-list as a prefix sum over leaves.
+
+    Raises:
+        ValueError: if an item or the length of the allow-list does not belong to this trie.
+    """
+    allowed_before = None
+    if exclusion.allowed is not None:
+        if exclusion.allowed.shape != (trie.num_items,):
+            raise ValueError(f"allowed [{trie.num_items}] expected, got {tuple(exclusion.allowed.shape)}")
+        allowed = exclusion.allowed[trie.leaf_item.long()]
+        allowed_before = torch.cat([allowed.new_zeros(1), allowed]).cumsum(0).to(torch.int32)
+    if exclusion.seen.numel() == 0:
+        return Forbidden(allowed_before=allowed_before)
+    seen = exclusion.seen
+    if int(seen.max()) >= trie.num_items:
+        raise ValueError(f"seen names item {int(seen.max())}, but the trie holds {trie.num_items}")
+    counts = seen >= 0
+    if exclusion.allowed is not None:
+        counts = counts & exclusion.allowed[seen.clamp(min=0)]
+    leaf = trie.item_leaf[seen.clamp(min=0)].long().masked_fill(~counts, trie.num_items).sort(dim=1).values
+    again = torch.zeros_like(counts)
+    again[:, 1:] = leaf[:, 1:] == leaf[:, :-1]
+    if bool((again & (leaf < trie.num_items)).any()):
+        leaf = leaf.masked_fill(again, trie.num_items).sort(dim=1).values
+    return Forbidden(seen=leaf, allowed_before=allowed_before)
+
+
+def best_items(trie: Trie, leaf: Tensor, score: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """The list that is returned: by score, then by lower item, filled up with item -1 and score -inf.
+
+    Args:
+        trie: gives the item of a leaf.
+        leaf: ``[B, M]`` int64; anything where the score is -inf.
+        score: ``[B, M]`` float32.
+        top_k: how many are returned, K.
+
+    Returns:
+        item ``[B, K]`` int64 and score ``[B, K]`` float32.
+    """
+    item = trie.leaf_item[leaf.clamp(min=0)].long()
+    bits = (score + 0.0).view(torch.int32)  # + 0.0: there is only one zero
+    ordered = torch.where(bits < 0, bits ^ (2**31 - 1), bits)  # floats as integers of the same order
+    best = ((ordered.long() << 32) - item).topk(min(top_k, score.shape[1]), dim=1).indices
+    item, score = item.gather(1, best), score.gather(1, best)
+    item = item.masked_fill(score == -torch.inf, -1)
+    missing = max(0, top_k - score.shape[1])
+    return F.pad(item, (0, missing), value=-1), F.pad(score, (0, missing), value=-torch.inf)

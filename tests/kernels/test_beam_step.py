@@ -1,0 +1,227 @@
+"""A beam step by hand, and its fast form against its definition in float64."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree
+
+INF = float("inf")
+IMPLS = ["auto", "reference"]
+
+# Two parents; nodes 0, 1 | 2, 3, 4 with tokens 0, 2 | 0, 1, 2 and 2, 1 | 1, 3, 1 leaves each
+INNER = Level(
+    first_child=torch.tensor([0, 2, 5], dtype=torch.int32),
+    first_leaf=torch.tensor([0, 2, 3, 4, 7, 8], dtype=torch.int32),
+    token=torch.tensor([0, 0, 2, 0, 1, 1, 1, 2], dtype=torch.uint8),
+)
+LAST = Level(
+    first_child=torch.tensor([0, 2, 3, 4, 7, 8], dtype=torch.int32),
+    first_leaf=None,
+    token=torch.tensor([0, 1, 0, 0, 0, 1, 2, 0], dtype=torch.uint8),
+)
+BOTH = torch.tensor([[1, 0]])  # beam 0 stands at parent 1, beam 1 at parent 0
+
+
+def _tokens(log_p: list[list[float]], score: list[float], impl: str, **more: object) -> Beams:
+    return beam_step_tokens(torch.tensor([log_p]).log(), torch.tensor([score]), BOTH, INNER, impl=impl, **more)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_tokens_that_lead_nowhere_keep_their_probability_but_are_not_taken(impl: str) -> None:
+    beams = _tokens([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]], [0.0, 0.0], impl, num_beams=5)
+    assert beams.node.tolist() == [[2, 4, 3, 0, 1]]
+    assert beams.parent.tolist() == [[0, 0, 0, 1, 1]]
+    assert beams.token.tolist() == [[0, 2, 1, 0, 2]]
+    assert beams.score.exp().tolist()[0] == pytest.approx([0.5, 0.3, 0.2, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_beam_scores_are_added(impl: str) -> None:
+    beams = _tokens([[0.5, 0.2, 0.3], [0.6, 0.3, 0.1]], [-5.0, -1.0], impl, num_beams=2)
+    assert beams.node.tolist() == [[0, 1]]
+    assert beams.score.tolist()[0] == pytest.approx([torch.tensor(p).log().item() - 1 for p in (0.6, 0.1)])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_equal_scores_go_to_the_lower_node(impl: str) -> None:
+    third = [1 / 3, 1 / 3, 1 / 3]
+    assert _tokens([third, third], [0.0, 0.0], impl, num_beams=3).node.tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_places_without_a_beam_are_dead(impl: str) -> None:
+    third = [1 / 3, 1 / 3, 1 / 3]
+    beams = _tokens([third, third], [0.0, -1.0], impl, num_beams=7)
+    assert beams.node.tolist() == [[2, 3, 4, 0, 1, -1, -1]]
+    assert beams.score[0, 5:].tolist() == [-INF, -INF]
+    assert (beams.parent[0, 5:].tolist(), beams.token[0, 5:].tolist()) == ([0, 0], [0, 0])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_dead_beams_have_no_children(impl: str) -> None:
+    node, score = torch.tensor([[-1, 0], [-1, -1]]), torch.tensor([[-INF, 0.0], [-INF, -INF]])
+    beams = beam_step_tokens(torch.zeros(2, 2, 3), score, node, INNER, num_beams=3, impl=impl)
+    assert beams.node.tolist() == [[0, 1, -1], [-1, -1, -1]]
+    assert beams.parent.tolist() == [[1, 1, 0], [0, 0, 0]]
+    tree = beam_step_tree(
+        torch.zeros(2, 2, 4), torch.zeros(5, 4), torch.zeros(5), score, node, INNER, num_beams=3, impl=impl
+    )
+    assert tree.node.tolist() == beams.node.tolist()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_tree_normalises_over_existing_children_only(impl: str) -> None:
+    bias = torch.tensor([0.6, 0.4, 0.5, 0.3, 0.2]).log() + 7
+    beams = beam_step_tree(
+        torch.zeros(1, 2, 4), torch.ones(5, 4), bias, torch.zeros(1, 2), BOTH, INNER, num_beams=5, impl=impl
+    )
+    assert beams.node.tolist() == [[0, 2, 1, 3, 4]]
+    assert beams.score.exp().tolist()[0] == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_tree_takes_the_product_of_state_and_vector(impl: str) -> None:
+    state, vectors = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), torch.tensor([[9.0, 1], [9, 2], [1, 9], [2, 9], [3, 9]])
+    beams = beam_step_tree(state, vectors, torch.zeros(5), torch.zeros(1, 2), BOTH, INNER, num_beams=5, impl=impl)
+    ours, theirs = torch.tensor([2.0, 4.0]).log_softmax(0), torch.tensor([1.0, 2.0, 3.0]).log_softmax(0)
+    assert beams.node.tolist() == [[1, 4, 3, 0, 2]]
+    assert beams.score.tolist()[0] == pytest.approx(
+        [float(x) for x in (ours[1], theirs[2], theirs[1], ours[0], theirs[0])], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_an_only_child_costs_exactly_nothing_in_the_tree(impl: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    state, vectors = torch.randn(1, 3, 8, generator=generator), torch.randn(8, 8, generator=generator)
+    score, node = torch.tensor([[-0.1, -0.7, -1.3]]), torch.tensor([[2, 1, 4]])
+    beams = beam_step_tree(state, vectors, vectors[:, 0], score, node, LAST, num_beams=3, impl=impl)
+    assert torch.equal(beams.score, score)
+    assert beams.node.tolist() == [[3, 2, 7]]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_prefix_whose_leaves_are_all_seen_is_not_taken_and_scores_stay(impl: str) -> None:
+    third = [1 / 3, 1 / 3, 1 / 3]
+    seen = Forbidden(seen=torch.tensor([[0, 1, 4, 5]]))  # all of node 0, two of three leaves of node 3
+    beams = _tokens([third, third], [0.0, 0.0], impl, num_beams=5, forbidden=seen)
+    assert beams.node.tolist() == [[1, 2, 3, 4, -1]]
+    assert beams.score.exp().tolist()[0] == pytest.approx([*third, 1 / 3, 0.0])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_seen_leaves_are_each_users_own_and_padding_counts_for_nothing(impl: str) -> None:
+    seen = Forbidden(seen=torch.tensor([[2, 8, 8], [8, 8, 8], [0, 1, 3]]))
+    beams = beam_step_tokens(
+        torch.zeros(3, 1, 3), torch.zeros(3, 1), torch.tensor([[0], [0], [0]]), INNER,
+        num_beams=2, forbidden=seen, impl=impl,
+    )  # fmt: skip
+    assert beams.node.tolist() == [[0, -1], [0, 1], [1, -1]]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_allow_list_forbids_nodes_without_an_allowed_leaf(impl: str) -> None:
+    allowed = torch.tensor([True, False, False, True, False, True, False, False])
+    before = torch.cat([torch.zeros(1, dtype=torch.int32), allowed.cumsum(0).to(torch.int32)])
+    third = [1 / 3, 1 / 3, 1 / 3]
+    beams = _tokens([third, third], [0.0, 0.0], impl, num_beams=5, forbidden=Forbidden(allowed_before=before))
+    assert beams.node.tolist() == [[0, 2, 3, -1, -1]]
+    seen = Forbidden(seen=torch.tensor([[0, 5]]), allowed_before=before)  # what is allowed of nodes 0 and 3 is seen
+    assert _tokens([third, third], [0.0, 0.0], impl, num_beams=5, forbidden=seen).node.tolist() == [[2] + [-1] * 4]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_at_the_last_level_the_seen_leaves_themselves_are_forbidden(impl: str) -> None:
+    beams = beam_step_tokens(
+        torch.zeros(1, 2, 3), torch.zeros(1, 2), torch.tensor([[3, 0]]), LAST,
+        num_beams=5, forbidden=Forbidden(seen=torch.tensor([[1, 3, 5]])), impl=impl,
+    )  # fmt: skip
+    assert beams.node.tolist() == [[0, 4, 6, -1, -1]]
+    assert beams.token.tolist() == [[0, 0, 2, 0, 0]]
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    score, node = torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"logits \[B, W, V\]"):
+        beam_step_tokens(torch.zeros(1, 3, 3), score, node, INNER, num_beams=1)
+    with pytest.raises(ValueError, match=r"vectors \[5, 4\]"):
+        beam_step_tree(torch.zeros(1, 2, 4), torch.zeros(4, 4), torch.zeros(5), score, node, INNER, num_beams=1)
+    with pytest.raises(ValueError, match="one row for each user"):
+        _tokens([[1, 1, 1]] * 2, [0, 0], "auto", num_beams=1, forbidden=Forbidden(seen=torch.zeros(2, 1)))
+    with pytest.raises(ValueError, match="num_beams"):
+        beam_step_tokens(torch.zeros(1, 2, 3), score, node, INNER, num_beams=0)
+
+
+@st.composite
+def _cases(draw: st.DrawFn) -> dict[str, object]:
+    """A random level, live and dead beams, seen leaves and an allow-list."""
+    vocabulary = draw(st.integers(1, 6))
+    groups = draw(st.lists(st.sets(st.integers(0, vocabulary - 1), min_size=1), min_size=1, max_size=6))
+    last = draw(st.booleans())
+    leaves = [[1 if last else draw(st.integers(1, 3)) for _ in group] for group in groups]
+    flat = [count for group in leaves for count in group]
+    tokens = [token for group in groups for token in sorted(group)]
+    num_leaves = sum(flat)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    num_users, num_parents = draw(st.integers(1, 3)), draw(st.integers(1, len(groups)))
+    node = torch.stack([torch.randperm(len(groups), generator=generator)[:num_parents] for _ in range(num_users)])
+    dead = torch.rand(node.shape, generator=generator) < 0.2
+    score = torch.randn(node.shape, generator=generator, dtype=torch.float64).masked_fill(dead, -INF)
+    allowed = torch.rand(num_leaves, generator=generator) < draw(st.sampled_from([0.5, 1.0]))
+    hidden = (torch.rand(num_users, num_leaves, generator=generator) < 0.5) & allowed
+    place = torch.arange(num_leaves).expand_as(hidden).masked_fill(~hidden, num_leaves).sort(1).values
+    coarse = draw(st.booleans())  # few different numbers: many ties
+
+    def numbers(*shape: int) -> torch.Tensor:
+        drawn = torch.randn(*shape, generator=generator)
+        return drawn.round() if coarse else drawn
+
+    return {
+        "level": Level(
+            first_child=torch.tensor([0, *map(len, groups)]).cumsum(0).to(torch.int32),
+            first_leaf=None if last else torch.tensor([0, *flat]).cumsum(0).to(torch.int32),
+            token=torch.tensor(tokens).repeat_interleave(torch.tensor(flat)).to(torch.uint8),
+        ),
+        "beam_node": node.masked_fill(dead, -1),
+        "beam_score": score.round() if coarse else score,
+        "forbidden": Forbidden(
+            seen=place if draw(st.booleans()) else None,
+            allowed_before=torch.cat([torch.zeros(1), allowed]).cumsum(0).to(torch.int32),
+        ),
+        "num_beams": draw(st.integers(1, 8)),
+        "logits": numbers(num_users, num_parents, vocabulary),
+        "state": numbers(num_users, num_parents, 3),
+        "vectors": numbers(len(flat), 3),
+        "bias": numbers(len(flat)),
+    }
+
+
+def _same(ours: Beams, truth: Beams) -> None:
+    torch.testing.assert_close(ours.score.double(), truth.score, atol=1e-5, rtol=0)
+    clear = torch.ones_like(truth.node, dtype=torch.bool)  # where the truth's scores are told apart by float32
+    clear[:, 1:] = truth.score.diff(dim=1).abs().nan_to_num(INF) > 1e-4
+    alone = clear & torch.cat([clear[:, 1:], torch.zeros_like(clear[:, :1])], 1)
+    for name in ("node", "parent", "token"):
+        assert torch.equal(getattr(ours, name)[alone], getattr(truth, name)[alone]), name
+    dead = truth.score == -INF
+    assert torch.equal(ours.node == -1, dead)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_cases())
+def test_tokens_against_the_definition_in_float64(case: dict[str, torch.Tensor]) -> None:
+    common = {name: case[name] for name in ("beam_node", "level", "forbidden", "num_beams")}
+    truth = beam_step_tokens(case["logits"].double(), beam_score=case["beam_score"], impl="reference", **common)
+    _same(beam_step_tokens(case["logits"], beam_score=case["beam_score"].float(), **common), truth)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_cases())
+def test_tree_against_the_definition_in_float64(case: dict[str, torch.Tensor]) -> None:
+    common = {name: case[name] for name in ("beam_node", "level", "forbidden", "num_beams")}
+    wide = (case[name].double() for name in ("state", "vectors", "bias", "beam_score"))
+    narrow = (case[name].float() for name in ("state", "vectors", "bias", "beam_score"))
+    truth = beam_step_tree(*wide, impl="reference", **common)
+    _same(beam_step_tree(*narrow, **common), truth)
