@@ -37,7 +37,7 @@ def relation_attention(
 
 
 def _bias(rq: Tensor, rk: Tensor, s_qk: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scaled relation scores with the padding in them [B, T, T], users with a real item [B], unscaled scores [B, T, T]."""
+    """Relation scores [B, T, T], scaled and masked; users with a real item [B]; the scores before that [B, T, T]."""
     alive = keep.any(dim=1)
     relation = rq @ rk.transpose(-1, -2)
     bias = relation * (s_qk / math.sqrt(rq.shape[-1]))[:, None, None]
@@ -72,7 +72,7 @@ class _RelationAttention(torch.autograd.Function):
         return weights @ values
 
     @staticmethod
-    @once_differentiable  # type: ignore[no-untyped-call, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         q, k, rq, rk, rv, s_qk, s_v, weights, values, relation = ctx.saved_tensors
         d_values = weights.transpose(-1, -2) @ d_out
