@@ -16,7 +16,7 @@ import typer
 
 from mmgrec import __version__
 from mmgrec.errors import UserError
-from mmgrec_cli import render
+from mmgrec_cli import looking, render, running, using
 
 __all__ = ["app", "main"]
 
@@ -54,16 +54,22 @@ def _options(
 ) -> None: ...
 
 
-@app.command("plugins", epilog="Example: mmgrec plugins --json")
-def plugins(json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
-    """List every installed plugin, the broken ones too."""
-    from mmgrec.registry import Registry
-
-    found = Registry.discover().plugins
-    if json:
-        render.as_json([plugin.row() for plugin in found])
-    else:
-        render.plugins(found)
+_config = typer.Typer(help="Settings.", no_args_is_help=True, rich_markup_mode=None)
+_data = typer.Typer(help="Data folders.", no_args_is_help=True, rich_markup_mode=None)
+app.command("run", epilog="Example: mmgrec run --data PATH --baselines popularity,lightgcn --seed 1")(running.run)
+app.command("plugins", epilog="Example: mmgrec plugins --json")(looking.plugins)
+app.command("ids", epilog="Example: mmgrec ids runs/synthetic-1a2b3c4d")(looking.ids)
+app.command("recommend", epilog="Example: mmgrec recommend RUN --users users.txt -k 10 --out top.parquet")(
+    using.recommend
+)
+app.command("evaluate", epilog="Example: mmgrec evaluate RUN --mask train -k 20")(using.evaluate)
+app.command("compare", epilog="Example: mmgrec compare RUN RUN --metric ndcg@10")(looking.compare)
+_data.command("check", epilog="Example: mmgrec data check PATH")(looking.data_check)
+_config.command("show", epilog="Example: mmgrec config show --quantizer hk-means --toml > run.toml")(
+    running.config_show
+)
+app.add_typer(_data, name="data")
+app.add_typer(_config, name="config")
 
 
 @contextmanager

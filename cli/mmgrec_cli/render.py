@@ -17,7 +17,23 @@ from mmgrec.errors import SettingsError, UserError
 from mmgrec.registry import OK, Plugin
 from mmgrec.settings import Setting
 
-__all__ = ["as_json", "fault", "note", "plugins", "problem", "settings", "table", "text"]
+__all__ = [
+    "as_json",
+    "comparison",
+    "data_report",
+    "evaluation",
+    "fault",
+    "health",
+    "note",
+    "plugins",
+    "problem",
+    "results",
+    "settings",
+    "stderr_console",
+    "table",
+    "text",
+    "warning",
+]
 
 _PLAIN_WIDTH = 180  # columns where the output is no terminal
 
@@ -41,6 +57,16 @@ def text(line: str) -> None:
 def note(line: str) -> None:
     """A remark, on stderr."""
     _out(stderr=True).print(line, markup=False, soft_wrap=True)
+
+
+def warning(line: str) -> None:
+    """Something that deserves a look, on stderr."""
+    _out(stderr=True).print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True)
+
+
+def stderr_console() -> Console:
+    """For the progress bar."""
+    return _out(stderr=True)
 
 
 def problem(error: UserError) -> None:
@@ -107,3 +133,107 @@ def settings(sections: Mapping[str, Sequence[Setting]]) -> None:
             value = "(required)" if row.required else row.default
             made.add_row(escape(row.name), escape(value), escape(row.type), escape(row.comment))
         _out().print(made)
+
+
+def results(found: Mapping[str, Any]) -> None:
+    """The result table of a run, and what is worth knowing about its Rec-IDs and lists."""
+    facts = found["data"]
+    text(
+        f"{facts['name']}: {facts['num_users']} users, {facts['num_items']} items, "
+        f"{facts['num_interactions']} interactions; seed {found['seed']}"
+    )
+    rows = found["results"]
+    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    for split in dict.fromkeys(row["split"] for row in rows):
+        table(
+            f"{split} ({rows[0]['mask']} masked)" if split == "test" else f"{split} (train masked)",
+            ("model", *names, "fit s", "rank s"),
+            [
+                (
+                    row["model"],
+                    *(row["metrics"].get(name, "") for name in names),
+                    f"{row['seconds']['fit']:.1f}",
+                    f"{row['seconds']['recommend']:.1f}",
+                )
+                for row in rows
+                if row["split"] == split
+            ],
+            numbers=len(names) + 2,
+        )
+    ids, lists = found["rec_ids"], found["decoding"]
+    usage = ", ".join(f"{one:.0%}" for one in ids["usage"])
+    text(
+        f"Rec-IDs: {ids['num_levels']} tokens, usage {usage}; {ids['unique_before_collision']:.1%} unique before the "
+        f"collision token, largest group {ids['largest_group']}"
+    )
+    gap = lists["beam_recall_of_exact@10"]
+    text(
+        f"Lists: {lists['users']} users, {lists['invalid']} invalid, {lists['duplicate']} duplicate, "
+        f"{lists['seen']} seen items" + ("" if gap is None else f"; {gap:.1%} of the exact decoder's top 10 are found")
+    )
+    text(f"Run folder: {found['run']}")
+
+
+def evaluation(model: str, report: Mapping[str, Any]) -> None:
+    """One model's metrics."""
+    title = f"{model} on {report['split']}, {report['mask']} masked, {report['num_users']} users"
+    table(title, ("metric", "value"), list(report["metrics"].items()), numbers=1)
+
+
+def health(report: Mapping[str, Any]) -> None:
+    """Rec-IDs level by level, alarms last."""
+    last = report["num_levels"] - 1
+    left = [*(report["reconstruction"] or [""] * last), ""]
+    table(
+        f"{report['num_items']} items, Rec-IDs {report['hash'][:12]}",
+        ("level", "vocabulary", "usage", "perplexity", "variance left"),
+        [
+            (level if level < last else "collision", *row)
+            for level, row in enumerate(
+                zip(report["level_sizes"], report["usage"], report["perplexity"], left, strict=True)
+            )
+        ],
+        numbers=4,
+    )
+    text(
+        f"{report['unique_before_collision']:.1%} of the items are unique before the collision token; "
+        f"the largest group has {report['largest_group']} items"
+    )
+    for alarm in report["alarms"]:
+        text(f"ALARM: {alarm}")
+
+
+def comparison(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Paired tests, one below the other."""
+    table(
+        f"{rows[0]['metric']} of {rows[0]['first']}, paired over {rows[0]['num_users']} users",
+        ("against", "first", "second", "difference", "t", "p", "p (Holm)"),
+        [
+            (
+                row["second"],
+                row["first_value"],
+                row["second_value"],
+                f"{row['difference']:+.4f}",
+                f"{row['t']:.2f}",
+                f"{row['p']:.2g}",
+                f"{row['p_holm']:.2g}",
+            )
+            for row in rows
+        ],
+        numbers=6,
+    )
+
+
+def data_report(report: Mapping[str, Any]) -> None:
+    """What is in a data folder, then what is wrong."""
+    for name, value in report["facts"].items():
+        if isinstance(value, Mapping) and value and all(isinstance(one, Mapping) for one in value.values()):
+            heads = list(dict.fromkeys(key for one in value.values() for key in one))
+            table(name, ("name", *heads), [(key, *(one.get(head, "") for head in heads)) for key, one in value.items()])
+        else:
+            shown = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, Mapping) else value
+            text(f"{name}: {shown}")
+    for finding in report["findings"]:
+        remedy = f"; {finding['remedy']}" if finding["remedy"] else ""
+        text(f"{finding['severity']}: {finding['file']}: {finding['what']}{remedy}")
+    text("usable" if report["ok"] else "not usable as it is")

@@ -1,0 +1,333 @@
+"""Carries an Experiment out: data, fits, evaluations, the gap to the exact decoder, and the run folder.
+
+Every row of the results is put away as soon as it is made, so that a run that was killed goes on where it stopped.
+Does not know the command line; who wants to watch passes a `Reporter`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as tensor_bytes
+from torch import Tensor
+
+from mmgrec.checkpoint import Tensors, load_folder, save_folder
+from mmgrec.data import Dataset
+from mmgrec.errors import RunError
+from mmgrec.evaluation import Report, Split, evaluate
+from mmgrec.experiment import Experiment, Model
+from mmgrec.health import health
+from mmgrec.interfaces import Context, FittedRecommender, Reporter, Silent, exclusion_of
+from mmgrec.recommender import FittedMMGRec
+from mmgrec.registry import Registry
+from mmgrec.runfolder import LOG, LogTee, RunFolder, identity
+
+__all__ = ["Outcome", "beam_gap", "execute", "load_data", "slug"]
+
+SCHEMA = 1
+RESULTS, RUN, PER_USER, REC_IDS, HEALTH, WEIGHTS = (
+    "results.json", "run.json", "per_user.parquet", "rec_ids.parquet", "rec_ids.json", "weights",
+)  # fmt: skip
+SPLITS: tuple[Split, ...] = ("test", "valid")
+_REC_ID_FACTS = ("num_levels", "usage", "perplexity", "unique_before_collision", "largest_group", "hash")
+_RECORDED = ("mmgrec", "numpy", "polars", "pydantic", "safetensors", "scipy", "torch", "torch-geometric", "triton")
+
+Json = dict[str, Any]  # Any: JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A finished run."""
+
+    folder: Path
+    results: Json  # what `mmgrec run --json` prints
+    stored: bool  # True: the folder had been finished before, nothing was computed
+
+
+def load_data(experiment: Experiment, reporter: Reporter | None = None) -> Dataset:
+    """The experiment's data, checked."""
+    return experiment.data.load(Context(seed=experiment.options.seed, reporter=reporter or Silent()))
+
+
+def execute(
+    experiment: Experiment,
+    *,
+    out: Path | None = None,
+    reporter: Reporter | None = None,
+    device: torch.device | None = None,
+) -> Outcome:
+    """Run, resume, or find the stored result.
+
+    Args:
+        experiment: what to do.
+        out: the run folder; ``runs/<data>-<identity>`` by default, so that the same experiment finds it again.
+        reporter: who watches.
+        device: where tensors live; the CPU by default.
+
+    Raises:
+        RunError: if the folder belongs to other settings or to another process.
+    """
+    reporter = reporter or Silent()
+    data = load_data(experiment, reporter)
+    values = _portable(experiment.values())
+    folder = RunFolder(path=out or Path("runs") / f"{slug(data.name)}-{identity(values, data.fingerprint)}")
+    with folder.claimed(values, data.fingerprint):
+        if folder.finished:
+            folder.checked()
+            return Outcome(folder=folder.path, results=_placed(folder.json(RESULTS), folder.path), stored=True)
+        log = LogTee(folder.path / LOG, reporter, hide=folder.path)
+        try:
+            work = _Work(experiment=experiment, data=data, folder=folder, device=device or torch.device("cpu"), log=log)
+            results = work.run(values)
+        finally:
+            log.close()
+        folder.finish()
+    return Outcome(folder=folder.path, results=_placed(results, folder.path), stored=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One execution of one experiment in one folder."""
+
+    experiment: Experiment
+    data: Dataset
+    folder: RunFolder
+    device: torch.device
+    log: Reporter
+
+    def run(self, values: Json) -> Json:
+        rows = {model.label: self._row(model) for model in self.experiment.rows}
+        own = rows[self.experiment.models[0].label][1]
+        results = {
+            "schema": SCHEMA,
+            "seed": self.experiment.options.seed,
+            "preset": self.experiment.options.preset,
+            "data": data_facts(self.data),
+            "rec_ids": own["rec_ids"],
+            "decoding": own["decoding"],
+            "results": [row for _, meta in rows.values() for row in meta["results"]],
+            "definitions": own["definitions"],
+        }
+        for label, (tensors, _) in rows.items():
+            if tensors["weights"]:
+                self.folder.write(f"{WEIGHTS}/{slug(label)}.safetensors", tensor_bytes(tensors["weights"]))
+        self.folder.write(REC_IDS, _rec_id_parquet(self.data, rows["mmgrec"][0]["rec_ids"]["token"]))
+        self.folder.write(HEALTH, _json(own["health"]))
+        self.folder.write(PER_USER, _per_user_parquet({label: tensors for label, (tensors, _) in rows.items()}))
+        self.folder.write(RUN, _json(self._facts(values)))
+        self.folder.write(RESULTS, _json(results))
+        return results
+
+    def _row(self, model: Model) -> tuple[Tensors, Json]:
+        """Fit and evaluate one model, or take what an earlier attempt put away."""
+        done = self.folder.checkpoints / slug(model.label) / "row"
+        if done.is_dir():
+            try:
+                return load_folder(done)
+            except RunError as error:
+                self.log.warn(f"{model.label}: made again, since {error}")
+        self.log.note(f"{model.label}: fitting")
+        context = Context(
+            seed=self.experiment.options.seed,
+            device=self.device,
+            reporter=self.log,
+            checkpoints=self.folder.checkpoints / slug(model.label) / "fit",
+        )
+        started = time.perf_counter()
+        fitted = model.recommender.fit(self.data, context)
+        fit_seconds = time.perf_counter() - started
+        reports = {split: self._evaluated(fitted, split) for split in SPLITS if self._has(split)}
+        tensors: Tensors = {split: {"user": report.user, **report.per_user} for split, report in reports.items()}
+        tensors["weights"] = {}
+        last = next(iter(reports.values()))  # of the test part, where there is one
+        meta: Json = {
+            "results": [_result(model, report, fit_seconds) for report in reports.values()],
+            "definitions": dict(last.definitions),
+        }
+        if isinstance(fitted, FittedMMGRec):
+            tensors["weights"] = fitted.state()
+            tensors["rec_ids"] = {"token": fitted.rec_ids.token}
+            meta |= self._generative(fitted, last, context)
+        save_folder(done, tensors=tensors, meta=meta)
+        return tensors, meta
+
+    def _has(self, split: Split) -> bool:
+        part = self.data.test if split == "test" else self.data.valid
+        return len(part) > 0
+
+    def _evaluated(self, fitted: FittedRecommender, split: Split) -> Report:
+        options = self.experiment.options
+        return evaluate(
+            fitted, self.data, split=split, metrics=self.experiment.metrics, top_k=options.top_k, mask=options.mask
+        )
+
+    def _generative(self, fitted: FittedMMGRec, report: Report, context: Context) -> Json:
+        """What only a generator has: the health of its Rec-IDs and its gap to the exact decoder."""
+        told = health(fitted.codes, fitted.rec_ids, vectors=fitted.representations.item)
+        for alarm in told.alarms:
+            self.log.warn(alarm)
+        order = torch.randperm(report.num_users, generator=context.generator("oracle"))
+        sample = report.user[order[: self.experiment.options.oracle_users]].sort().values
+        split: Split = "test" if report.split == "test" else "valid"
+        gap = beam_gap(fitted, self.data, users=sample, split=split) if sample.numel() else None
+        facts = told.as_dict()
+        return {
+            "health": facts,
+            "rec_ids": {name: facts[name] for name in _REC_ID_FACTS},
+            "decoding": {
+                "users": report.num_users,
+                **dataclasses.asdict(report.defects),
+                "beam_recall_of_exact@10": gap,
+                "oracle_users": sample.numel(),
+            },
+        }
+
+    def _facts(self, values: Json) -> Json:
+        registry = Registry.discover()
+        parts = {
+            f"{model.label}/{part}": registry.find(part, name)
+            for model in self.experiment.models
+            for part, name in model.parts.items()
+        }
+        return {
+            "schema": SCHEMA,
+            "seed": self.experiment.options.seed,
+            "identity": identity(values, self.data.fingerprint),
+            "data": data_facts(self.data),
+            "threads": torch.get_num_threads(),
+            "device": self.device.type,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "processors": os.cpu_count(),
+            "versions": {name: _version(name) for name in _RECORDED},
+            "plugins": {key: f"{one.name} of {one.distribution} {one.version}" for key, one in parts.items()},
+            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+
+def beam_gap(fitted: FittedMMGRec, data: Dataset, *, users: Tensor, split: Split, top_k: int = 10) -> float:
+    """How much of the exact decoder's lists the run's own decoder finds.
+
+    Args:
+        fitted: the model.
+        data: its data.
+        users: ``[U]`` int64, the sample.
+        split: decides what is masked, as in an evaluation.
+        top_k: length of the lists.
+
+    Returns:
+        Mean over users of the share of the exact list that is in the decoder's.
+    """
+    exact = Registry.discover().load("decoder", "exact")()
+    masked = data.train.merged(data.valid) if split == "test" else data.train
+    if data.ordered:
+        fitted = fitted.with_history(masked)
+    shares = []
+    for batch in torch.split(users, 64):
+        exclusion = exclusion_of(masked, batch)
+        found, _ = fitted.search(batch, top_k=top_k, exclusion=exclusion)
+        wanted, _ = fitted.search(batch, top_k=top_k, exclusion=exclusion, decoder=exact)
+        shares.append(_share_found(found.cpu(), wanted.cpu()))
+    return float(torch.cat(shares).mean())
+
+
+def _share_found(found: Tensor, wanted: Tensor) -> Tensor:
+    """``[B]``: share of the wanted items (-1 = none) that are found."""
+    real = wanted >= 0
+    hit = (wanted[:, :, None] == found[:, None, :]).any(2) & real
+    return hit.sum(1).double() / real.sum(1).clamp(min=1)
+
+
+def data_facts(data: Dataset) -> Json:
+    return {
+        "name": data.name,
+        "num_users": data.num_users,
+        "num_items": data.num_items,
+        "num_interactions": data.num_interactions,
+        "fingerprint": data.fingerprint,
+    }
+
+
+def _result(model: Model, report: Report, fit_seconds: float) -> Json:
+    return {
+        "model": model.label,
+        "split": report.split,
+        "mask": report.mask,
+        "metrics": dict(report.metrics),
+        "num_users": report.num_users,
+        "seconds": {"fit": round(fit_seconds, 3), "recommend": round(report.seconds, 3)},
+    }
+
+
+def _rec_id_parquet(data: Dataset, token: Tensor) -> bytes:
+    import polars
+
+    columns: dict[str, object] = {"item": [data.item_id(item) for item in range(data.num_items)]}
+    columns |= {f"token_{level}": token[:, level].numpy() for level in range(token.shape[1])}
+    return _parquet(polars.DataFrame(columns))
+
+
+def _per_user_parquet(rows: Mapping[str, Tensors]) -> bytes:
+    """One row for each model, split and user; one column for each metric."""
+    import polars
+
+    frames = [
+        polars.DataFrame(
+            {"model": label, "split": split, **{name: value.numpy() for name, value in sorted(tensors[split].items())}}
+        )
+        for label, tensors in rows.items()
+        for split in SPLITS
+        if split in tensors
+    ]
+    return _parquet(polars.concat(frames, how="diagonal"))
+
+
+def _parquet(frame: Any) -> bytes:  # Any: polars.DataFrame, imported late
+    import io
+
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _portable(values: Json) -> Json:
+    """Settings without this machine's paths: the data's folder as seen from here, or its name alone."""
+    path = values["data"].get("path")
+    if not path:
+        return values
+    here, there = Path.cwd(), Path(path).resolve()
+    shared = os.path.commonpath([here, there])
+    near = os.path.relpath(there, here) if shared not in ("/", "/home", "/Users") else there.name
+    return {**values, "data": {**values["data"], "path": Path(near).as_posix()}}
+
+
+def _placed(results: Json, folder: Path) -> Json:
+    """Results with the folder they are in, which is not written into it."""
+    return {"schema": results["schema"], "run": folder.as_posix(), **results}
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name."""
+    kept = "".join(one if one.isalnum() else "-" for one in name.lower())
+    return "-".join(filter(None, kept.split("-"))) or "data"
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

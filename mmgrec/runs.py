@@ -1,0 +1,213 @@
+"""Reads finished runs back: settings, data, fitted models, per-user results.
+
+Everything read is first held against the manifest. Does not write, and never unpickles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load as load_tensors
+
+from mmgrec.data import Dataset
+from mmgrec.errors import RunError, near_miss
+from mmgrec.evaluation import Defects, Mask, PairedTest, Report, Split, evaluate, holm, paired_test
+from mmgrec.execution import HEALTH, PER_USER, RESULTS, WEIGHTS, load_data, slug
+from mmgrec.experiment import Experiment
+from mmgrec.interfaces import Reporter
+from mmgrec.recommender import FittedMMGRec, MMGRec
+from mmgrec.registry import Registry
+from mmgrec.runfolder import RunFolder
+
+__all__ = ["MASKS", "Comparison", "Run", "compare"]
+
+Json = dict[str, Any]  # Any: JSON
+MASKS: tuple[Mask, ...] = ("train+valid", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run."""
+
+    folder: RunFolder
+    data_path: str | None = None  # where the data lie now, where that is not what the run says
+
+    @classmethod
+    def open(cls, path: Path, *, data_path: str | None = None) -> Run:
+        """Check every file of a finished run.
+
+        Raises:
+            RunError: if there is no run, it is unfinished or damaged.
+        """
+        folder = RunFolder(path=path.parent if path.name == "run.toml" else path)
+        folder.checked()
+        return cls(folder=folder, data_path=data_path)
+
+    @cached_property
+    def results(self) -> Json:
+        return cast(Json, self.folder.json(RESULTS))
+
+    @cached_property
+    def health(self) -> Json:
+        """The health report of the Rec-IDs."""
+        return cast(Json, self.folder.json(HEALTH))
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        values = self.folder.settings()
+        if self.data_path is not None:
+            values["data"] = {**values["data"], "path": self.data_path}
+        return Experiment.of(values, registry=Registry.discover())
+
+    @property
+    def labels(self) -> list[str]:
+        """Models with results, the run's own first."""
+        return list(dict.fromkeys(row["model"] for row in self.results["results"]))
+
+    def data(self, reporter: Reporter | None = None) -> Dataset:
+        """The data of the run.
+
+        Raises:
+            RunError: if they are not where the run says, or are other data.
+        """
+        path = self.folder.settings()["data"].get("path")
+        if path and self.data_path is None and not Path(path).is_dir():
+            raise RunError(
+                f"its data are not at {path!r} as seen from here",
+                where=str(self.folder.path),
+                remedy="name their folder with --data PATH",
+            )
+        data = load_data(self.experiment, reporter)
+        if data.fingerprint != self.results["data"]["fingerprint"]:
+            raise RunError(
+                f"the data found now ({data.fingerprint[:12]}) are not those of the run "
+                f"({self.results['data']['fingerprint'][:12]})",
+                where=str(self.folder.path),
+                remedy="name the right folder with --data PATH",
+            )
+        return data
+
+    def fitted(self, label: str = "mmgrec") -> FittedMMGRec:
+        """A model of the run, ready to recommend.
+
+        Raises:
+            RunError: if the run has no weights of this model.
+        """
+        for model in self.experiment.models:
+            file = self.folder.path / WEIGHTS / f"{slug(label)}.safetensors"
+            if model.label == label and isinstance(model.recommender, MMGRec) and file.is_file():
+                return model.recommender.restore(load_tensors(file.read_bytes()))
+        known = [model.label for model in self.experiment.models]
+        raise RunError(f"it holds no weights of {label!r}", where=str(self.folder.path), remedy=near_miss(label, known))
+
+    def evaluated(
+        self, label: str, *, split: Split, mask: Mask | None = None, top_k: tuple[int, ...] = ()
+    ) -> Report:
+        """Evaluate a stored model again; what is not given is the run's own."""
+        options = self.experiment.options
+        return evaluate(
+            self.fitted(label),
+            self.data(),
+            split=split,
+            metrics=self.experiment.metrics,
+            top_k=top_k or options.top_k,
+            mask=mask or options.mask,
+        )
+
+    def report(self, label: str, split: str) -> Report:
+        """A model's result with the value of every user; the lists themselves are not kept.
+
+        Raises:
+            RunError: if there is no such result.
+        """
+        import polars
+
+        rows = [row for row in self.results["results"] if row["model"] == label and row["split"] == split]
+        if not rows:
+            raise RunError(
+                f"it has no result of {label!r} on {split}",
+                where=str(self.folder.path),
+                remedy=near_miss(label, self.labels),
+            )
+        frame = polars.read_parquet(self.folder.path / PER_USER)
+        frame = frame.filter((polars.col("model") == label) & (polars.col("split") == split)).sort("user")
+        user = torch.from_numpy(frame["user"].to_numpy().copy())
+        values = {name: frame[name].to_numpy().copy() for name in frame.columns if "@" in name}
+        return Report(
+            metrics=rows[0]["metrics"],
+            per_user={name: torch.from_numpy(value) for name, value in values.items()},
+            definitions=self.results["definitions"],
+            user=user,
+            item=torch.empty(user.numel(), 0, dtype=torch.int64),
+            defects=Defects(),
+            split=split,
+            mask=rows[0]["mask"],
+            seconds=rows[0]["seconds"]["recommend"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One model against another over the same users."""
+
+    first: str
+    second: str
+    first_value: float
+    second_value: float
+    test: PairedTest
+
+    def as_dict(self) -> Json:
+        return {
+            "first": self.first,
+            "second": self.second,
+            "first_value": self.first_value,
+            "second_value": self.second_value,
+            **dataclasses.asdict(self.test),
+        }
+
+
+def compare(runs: Sequence[Run], *, metric: str = "recall@10", split: str = "test") -> list[Comparison]:
+    """Paired tests over users: the first run's own model against every other model of all runs, corrected by Holm.
+
+    Raises:
+        RunError: if the runs are of different data, or have no such metric, or there is nothing to compare.
+    """
+    if len({run.results["data"]["fingerprint"] for run in runs}) != 1:
+        raise RunError(
+            "the runs are of different data, so their users cannot be paired",
+            where=", ".join(str(run.folder.path) for run in runs),
+            remedy="compare runs of one data set and split",
+        )
+    single = len(runs) == 1
+    named = [
+        (label if single else f"{run.folder.path.as_posix()}: {label}", run.report(label, split))
+        for run in runs
+        for label in run.labels
+    ]
+    if len(named) < 2:
+        raise RunError(
+            "there is one model only", where=str(runs[0].folder.path), remedy="name a second run, or use --baselines"
+        )
+    for name, report in named:
+        if metric not in report.per_user:
+            raise RunError(
+                f"{name} has no {metric!r} per user", where="compare", remedy=near_miss(metric, report.per_user)
+            )
+    (first, mine), *others = named
+    tests = holm([paired_test(mine, other, metric) for _, other in others])
+    return [
+        Comparison(
+            first=first,
+            second=name,
+            first_value=mine.metrics[metric],
+            second_value=other.metrics[metric],
+            test=test,
+        )
+        for (name, other), test in zip(others, tests, strict=True)
+    ]
