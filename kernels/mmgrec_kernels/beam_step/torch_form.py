@@ -1,8 +1,8 @@
 """The beam step that CPUs use: work proportional to the existing children, whatever the width of the widest node.
 
-Candidates of all beams lie side by side in one ragged array. Three more things make it fast: dot products with existing
-children only are a matrix product sampled at a sparsity pattern; prefixes whose leaves are all seen are found from the
-seen leaves, not from the candidates; score and node make one 64-bit key, so that one top-k also breaks ties.
+Candidates of all beams lie side by side in one ragged array, and few passes are made over it. Three things save most:
+dot products with existing children only are a matrix product sampled at a sparsity pattern; prefixes whose leaves are
+all seen are found from the seen leaves, not from the candidates; ties are looked at only where they change the outcome.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
 
@@ -35,10 +37,12 @@ def beam_step_tokens(
     """See `mmgrec_kernels.beam_step.beam_step_tokens`; computes in float32."""
     found = _children(beam_node, level)
     logits = logits.float()
-    log_sum = logits.logsumexp(-1).flatten()  # over the whole vocabulary
-    place = found.row * logits.shape[2] + level.token_of(found.child)
-    step = logits.reshape(-1)[place] - log_sum[found.row]
-    return _select(step, found, beam_score, beam_node, level, forbidden, num_beams)
+    offset = (beam_score.float() - logits.logsumexp(-1)).flatten()  # softmax is over the whole vocabulary
+    place = found.row * logits.shape[2]
+    place += level.token_of(found.child)
+    score = logits.reshape(-1).index_select(0, place)
+    score += offset.index_select(0, found.row)
+    return _select(score, found, beam_node, level, forbidden, num_beams)
 
 
 def beam_step_tree(
@@ -55,23 +59,27 @@ def beam_step_tree(
     found = _children(beam_node, level)
     if found.child.numel() == 0:
         return _no_beams(beam_node, num_beams)
-    logit = _dot(state.flatten(0, 1).float(), vectors.float(), found) + bias.float()[found.child]
-    highest = torch.segment_reduce(logit, "max", lengths=found.num_children)  # -inf for a beam without children
-    logit = logit - highest[found.row]
-    total = torch.segment_reduce(logit.exp(), "sum", lengths=found.num_children, initial=0)
-    step = logit - total.log()[found.row]  # exactly 0 for an only child
-    return _select(step, found, beam_score, beam_node, level, forbidden, num_beams)
+    score = _dot(state.flatten(0, 1).float(), vectors.float(), found)
+    score += bias.float().index_select(0, found.child)
+    highest = torch.segment_reduce(score, "max", lengths=found.num_children)  # -inf for a beam without children
+    score -= highest.index_select(0, found.row)
+    total = torch.segment_reduce(score.exp(), "sum", lengths=found.num_children, initial=0)
+    # Of an only child the score is now 0 and so is the logarithm: it costs exactly nothing
+    score += (beam_score.float().flatten() - total.log()).index_select(0, found.row)
+    return _select(score, found, beam_node, level, forbidden, num_beams)
 
 
 def _children(beam_node: Tensor, level: Level) -> _Candidates:
     node = beam_node.flatten()
     at = node.clamp(min=0)
-    start = level.first_child[at].long()
-    count = torch.where(node >= 0, level.first_child[at + 1].long() - start, 0)
-    offset = torch.cat([count.new_zeros(1), count.cumsum(0)])
-    row = torch.arange(node.numel(), device=node.device).repeat_interleave(count)
-    child = torch.arange(row.numel(), device=node.device) + (start - offset[:-1])[row]
-    return _Candidates(child, row, count, offset)
+    start = level.first_child.index_select(0, at).long()
+    end = level.first_child.index_select(0, at + 1).long()
+    num_children = (end - start).masked_fill(node < 0, 0)
+    offset = torch.cat([num_children.new_zeros(1), num_children.cumsum(0)])
+    row = torch.arange(node.numel(), device=node.device).repeat_interleave(num_children)
+    child = torch.arange(row.numel(), device=node.device)
+    child += (start - offset[:-1]).index_select(0, row)
+    return _Candidates(child, row, num_children, offset)
 
 
 def _dot(state: Tensor, vectors: Tensor, found: _Candidates) -> Tensor:
@@ -90,41 +98,42 @@ def _dot(state: Tensor, vectors: Tensor, found: _Candidates) -> Tensor:
 
 
 def _select(
-    step: Tensor,
-    found: _Candidates,
-    beam_score: Tensor,
-    beam_node: Tensor,
-    level: Level,
-    forbidden: Forbidden,
-    num_beams: int,
+    score: Tensor, found: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
 ) -> Beams:
-    """The best ``num_beams`` of the candidates of each user, by log-probabilities ``[M]`` of their last step."""
-    num_users, num_parents = beam_node.shape
-    if found.child.numel() == 0:
+    """The best ``num_beams`` of the candidates of each user, by their scores ``[M]``."""
+    num_parents = beam_node.shape[1]
+    if score.numel() == 0:
         return _no_beams(beam_node, num_beams)
-    score = step + beam_score.float().flatten()[found.row]
     if forbidden.allowed_before is not None:
-        allowed = _allowed_leaves(found.child, level, forbidden.allowed_before)
-        score = score.masked_fill(allowed == 0, -torch.inf)
+        score.masked_fill_(_allowed_leaves(found.child, level, forbidden.allowed_before) == 0, -torch.inf)
     if forbidden.seen is not None and forbidden.seen.numel():
         score[_places_of_seen(found, beam_node, level, forbidden)] = -torch.inf
 
     begin = found.offset[:-1:num_parents]  # [B]: where each user's candidates begin
     size = found.offset[num_parents::num_parents] - begin
-    user = found.row // num_parents
-    width = max(int(size.max()), num_beams)
-    key = found.child.new_full((num_users, width), torch.iinfo(torch.int64).min)
-    key[user, torch.arange(score.numel(), device=score.device) - begin[user]] = _sort_key(score, found.child)
-    place = key.topk(num_beams, dim=1).indices  # [B, W']: within the user's candidates
-    empty = place >= size.unsqueeze(1)
-    place = (place + begin.unsqueeze(1)).masked_fill(empty, 0)
+    padded = pad_sequence(torch.split(score, size.tolist()), batch_first=True, padding_value=-torch.inf)
+    # One more than wanted: where the one left out equals the last one kept, nodes decide
+    best, at = padded.topk(min(num_beams + 1, padded.shape[1]), dim=1)
+    if best.shape[1] > num_beams:
+        tied = (best[:, -1] == best[:, -2]) & (best[:, -1] > -torch.inf)
+        if bool(tied.any()):
+            most = int(((padded >= best[:, -1:]).sum(1) * tied).max())
+            best, at = padded.topk(most, dim=1)
+    place = (at + begin.unsqueeze(1)).masked_fill(best == -torch.inf, 0)
+    order = _sort_key(best, found.child[place]).argsort(dim=1, descending=True)[:, :num_beams]
+    best, place = best.gather(1, order), place.gather(1, order)
 
-    best = score[place].masked_fill(empty, -torch.inf)
     dead = best == -torch.inf
-    node = found.child[place]
-    parent = found.row[place] % num_parents
-    token = level.token_of(node)
-    return Beams(best, parent.masked_fill(dead, 0), token.masked_fill(dead, 0), node.masked_fill(dead, -1))
+    node = found.child[place].masked_fill(dead, -1)
+    token = level.token_of(node.clamp(min=0).flatten()).view_as(node).masked_fill(dead, 0)
+    parent = (found.row[place] % num_parents).masked_fill(dead, 0)
+    missing = num_beams - best.shape[1]
+    if missing <= 0:
+        return Beams(best, parent, token, node)
+    return Beams(
+        F.pad(best, (0, missing), value=-torch.inf), F.pad(parent, (0, missing)), F.pad(token, (0, missing)),
+        F.pad(node, (0, missing), value=-1),
+    )  # fmt: skip
 
 
 def _sort_key(score: Tensor, node: Tensor) -> Tensor:
@@ -163,7 +172,9 @@ def _places_of_seen(found: _Candidates, beam_node: Tensor, level: Level, forbidd
 def _allowed_leaves(node: Tensor, level: Level, allowed_before: Tensor | None) -> Tensor:
     """How many leaves of each node are allowed to anybody."""
     start, end = level.leaf_start(node), level.leaf_start(node + 1)
-    return end - start if allowed_before is None else allowed_before[end] - allowed_before[start]
+    if allowed_before is None:
+        return end - start
+    return allowed_before.index_select(0, end) - allowed_before.index_select(0, start)
 
 
 def _no_beams(beam_node: Tensor, num_beams: int) -> Beams:

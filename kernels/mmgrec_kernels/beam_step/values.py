@@ -31,12 +31,12 @@ class Level:
         return self.token.numel()
 
     def leaf_start(self, node: Tensor) -> Tensor:
-        """The first leaf of each node, int64; valid for ``num_nodes`` too, where it is the number of leaves."""
-        return node if self.first_leaf is None else self.first_leaf[node].long()
+        """The first leaf of each node, ``num_nodes`` included, whose first leaf is the number of leaves."""
+        return node if self.first_leaf is None else _take(self.first_leaf, node)
 
     def token_of(self, node: Tensor) -> Tensor:
         """The token by which each node is reached, int64."""
-        return self.token[self.leaf_start(node)].long()
+        return _take(self.token, self.leaf_start(node)).long()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,3 +58,8 @@ class Beams(NamedTuple):
     parent: Tensor  # [B, W'] int64: which of the previous beams it continues
     token: Tensor  # [B, W'] int64
     node: Tensor  # [B, W'] int64
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]``; index_select is several times faster on a CPU."""
+    return values.index_select(0, index.flatten()).view_as(index)
