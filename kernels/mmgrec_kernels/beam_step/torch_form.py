@@ -111,7 +111,7 @@ def _select(
 
     begin = found.offset[:-1:num_parents]  # [B]: where each user's candidates begin
     size = found.offset[num_parents::num_parents] - begin
-    padded = pad_sequence(torch.split(score, size.tolist()), batch_first=True, padding_value=-torch.inf)
+    padded = pad_sequence(list(torch.split(score, size.tolist())), batch_first=True, padding_value=-torch.inf)
     # One more than wanted: where the one left out equals the last one kept, nodes decide
     best, at = padded.topk(min(num_beams + 1, padded.shape[1]), dim=1)
     if best.shape[1] > num_beams:
