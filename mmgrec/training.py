@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mmgrec.checkpoint import CheckpointFolder, Meta, Tensors
 from mmgrec.interfaces import Context
+from mmgrec.randomness import seeded
 
 __all__ = ["Task", "TrainingSettings", "train"]
 
@@ -145,7 +146,8 @@ def _epoch(
         factor = _rate(epoch * steps + count, steps * settings.epochs, settings)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * group["lr_scale"] * factor
-        losses = task.loss(batch, generator)
+        with seeded(generator, context.device):
+            losses = task.loss(batch, generator)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         if settings.clip_norm:

@@ -1,0 +1,128 @@
+"""Output heads: from the decoder network's state to log-probabilities of the children of a prefix.
+
+`tokens` (the paper's): logits over a level's vocabulary, log-softmax over all of it, masked to existing children after.
+`tree`: one vector per trie node. Child v of a prefix has the logit ``h . (E[token of v] + N_v) + b[token of v] + log
+n_v``, softmax over existing children only, in training as in decoding. ``E + N`` starts as the centroid of the node's
+items: the untrained head ranks as the tree of centroids does, and n_v (items below v) is its prior.
+
+Either way a leaf's score is the sum along its path. Knows the trie, and nothing of users or histories.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmgrec.interfaces import NodeScores, TokenScores
+from mmgrec.ragged import ragged_dot
+from mmgrec.recid import Trie
+
+__all__ = ["Children", "Head", "TokensHead", "TreeHead"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Children:
+    """Children of M prefixes of one level, side by side (ragged)."""
+
+    row: Tensor  # [R] int64, the prefix's place, ascending
+    node: Tensor  # [R] int64, the child as a node of `level`
+    level: int  # of the children
+    num_rows: int  # M
+
+
+class Head(nn.Module, ABC):
+    """What all heads can do."""
+
+    @abstractmethod
+    def state(self, decoded: Tensor, user: Tensor) -> Tensor:
+        """``[B, N, D]``, from the decoder network's output ``[B, N, dim]`` and the user's vector ``[B, user_dim]``."""
+
+    @abstractmethod
+    def log_prob(self, state: Tensor, children: Children) -> Tensor:
+        """``[R]``: log-probability of each child after its prefix, whose state is a row of ``[M, D]``."""
+
+    @abstractmethod
+    def scores(self, level: int, state: Tensor) -> TokenScores | NodeScores:
+        """What a Decoder needs to choose among the children of beams with states ``[B, W, D]``."""
+
+
+class TokensHead(Head):
+    """Logits over the vocabulary of a level."""
+
+    def __init__(self, *, trie: Trie, state_dim: int) -> None:
+        super().__init__()
+        self.logits = nn.ModuleList([nn.Linear(state_dim, size) for size in trie.level_sizes])
+        for level in range(trie.num_levels):
+            self.register_buffer(f"token{level}", trie.node_token(level), persistent=False)
+
+    def state(self, decoded: Tensor, user: Tensor) -> Tensor:
+        return decoded
+
+    def log_prob(self, state: Tensor, children: Children) -> Tensor:
+        every = F.log_softmax(self.logits[children.level](state), dim=-1)  # [M, V], over the whole vocabulary
+        token = self.get_buffer(f"token{children.level}")[children.node]
+        return every.flatten().index_select(0, children.row * every.shape[1] + token)
+
+    def scores(self, level: int, state: Tensor) -> TokenScores:
+        return TokenScores(logits=self.logits[level](state))
+
+
+class TreeHead(Head):
+    """One vector per trie node, softmax over existing children.
+
+    The vectors of inner nodes are trained; the leaves' are the items' own and stay (O(num_items x D) memory). The state
+    is ``h = W_s x_u * g + W_o decoded`` with W_s = I, W_o = 0 and g = `gain` at the start.
+    """
+
+    def __init__(self, *, trie: Trie, item_vectors: Tensor, state_dim: int, gain: float) -> None:
+        super().__init__()
+        dim, self.num_levels = item_vectors.shape[1], trie.num_levels
+        leaves = item_vectors[trie.leaf_item.long()]
+        sums = torch.cat([leaves.new_zeros(1, dim, dtype=torch.float64), leaves.double().cumsum(0)])  # prefix sums
+        self.inner = nn.ParameterList()
+        for level in range(self.num_levels):
+            start, end = (edge.long() for edge in trie.leaf_interval(level))
+            count = end - start
+            self.register_buffer(f"token{level}", trie.node_token(level), persistent=False)
+            self.register_buffer(f"log_count{level}", count.to(leaves.dtype).log(), persistent=False)
+            if level < self.num_levels - 1:
+                self.inner.append(nn.Parameter(((sums[end] - sums[start]) / count[:, None]).to(leaves.dtype)))
+        self.register_buffer("leaves", leaves, persistent=False)
+        self.codeword = nn.ParameterList([nn.Parameter(torch.zeros(size, dim)) for size in trie.level_sizes])
+        self.bias = nn.ParameterList([nn.Parameter(torch.zeros(size)) for size in trie.level_sizes])
+        self.from_user = nn.Linear(dim, dim, bias=False)
+        nn.init.eye_(self.from_user.weight)
+        self.gain = nn.Parameter(torch.full((dim,), gain))
+        self.from_decoder = nn.Linear(state_dim, dim)
+        nn.init.zeros_(self.from_decoder.weight)
+        nn.init.zeros_(self.from_decoder.bias)
+
+    def state(self, decoded: Tensor, user: Tensor) -> Tensor:
+        return (self.from_user(user) * self.gain)[:, None] + self.from_decoder(decoded)  # type: ignore[no-any-return]
+
+    def vectors(self, level: int) -> tuple[Tensor, Tensor]:
+        """Vector ``[num_nodes, D]`` and bias ``[num_nodes]`` of each node of a level."""
+        token = self.get_buffer(f"token{level}")
+        nodes = self.inner[level] if level < self.num_levels - 1 else self.get_buffer("leaves")
+        bias = F.embedding(token, self.bias[level][:, None])[:, 0] + self.get_buffer(f"log_count{level}")
+        return nodes + F.embedding(token, self.codeword[level]), bias
+
+    def log_prob(self, state: Tensor, children: Children) -> Tensor:
+        vectors, bias = self.vectors(children.level)
+        if children.level == 0:  # every prefix is the root: the same children for all
+            return F.log_softmax(state @ vectors.T + bias, dim=1).flatten()
+        row, node = children.row, children.node
+        logit = ragged_dot(state, vectors, row, node) + bias.index_select(0, node)
+        highest = logit.detach().new_full((children.num_rows,), -torch.inf)
+        highest = highest.scatter_reduce(0, row, logit.detach(), "amax")
+        logit = logit - highest[row]
+        total = logit.new_zeros(children.num_rows).index_add(0, row, logit.exp())
+        return logit - total.log().index_select(0, row)
+
+    def scores(self, level: int, state: Tensor) -> NodeScores:
+        vectors, bias = self.vectors(level)
+        return NodeScores(state=state, vectors=vectors, bias=bias)

@@ -1,0 +1,157 @@
+"""MMGRec: four parts composed. Reading `MMGRec.fit` is reading the method.
+
+1. A Quantizer learns representations of users and items and gives each item semantic tokens (Sec. 3.2.1).
+2. A CollisionResolver appends the token that makes them unique: the Rec-IDs (Sec. 3.2.2).
+3. A Transformer, whose encoder attends by a PositionalScheme, learns to write the Rec-IDs of liked items (Sec. 3.3).
+4. A Decoder searches the trie of Rec-IDs for the most probable ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from mmgrec.data import Dataset, Interactions
+from mmgrec.generator import GeneratorTask, GeneratorTraining, fixed_history
+from mmgrec.interfaces import (
+    CollisionResolver,
+    Context,
+    Decoder,
+    Exclusion,
+    FittedRecommender,
+    PositionalScheme,
+    Quantizer,
+    Recommendations,
+    Recommender,
+    Representations,
+)
+from mmgrec.model import Network, NetworkSettings
+from mmgrec.randomness import seeded
+from mmgrec.recid import Codes, RecIDTable, Trie
+from mmgrec.training import train
+from mmgrec.validation import ValidationRecall
+
+__all__ = ["FittedMMGRec", "MMGRec"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MMGRec(Recommender):
+    """Generative recommendation over multimodal items (arXiv 2404.16555)."""
+
+    quantizer: Quantizer
+    collisions: CollisionResolver
+    position: PositionalScheme
+    decoder: Decoder
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: GeneratorTraining = field(default_factory=GeneratorTraining)
+
+    def fit(self, data: Dataset, context: Context) -> FittedMMGRec:
+        quantization = self.quantizer.fit(data, context.within("quantizer"))
+        representations, codes = quantization.representations, quantization.codes
+        rec_ids = self.collisions.resolve(codes, data.train.item_degree, context.within("collisions"))
+        fitted = self._untrained(representations, codes, rec_ids, data.train, context)
+        task = GeneratorTask(
+            fitted.network,
+            data,
+            rec_ids=rec_ids,
+            trie=fitted.trie,
+            teacher=representations,
+            settings=self.training,
+            recommend=lambda users, seen: fitted.search(users, top_k=10, exclusion=Exclusion(seen=seen))[0],
+            recall=ValidationRecall(
+                data,
+                max_users=self.training.validation_users,
+                generator=context.generator("validation"),
+                batch_size=128,
+            ),
+        )
+        train(task, self.training, context, "generator")
+        return fitted
+
+    def restore(self, state: dict[str, Tensor]) -> FittedMMGRec:
+        """The fitted model again, from `FittedMMGRec.state`."""
+        representations = Representations(user=state["representations.user"], item=state["representations.item"])
+        semantic = tuple(state["rec_ids.level_sizes"].tolist())
+        rec_ids = RecIDTable(token=state["rec_ids.token"], level_sizes=semantic)
+        codes = Codes(token=state["codes.token"], level_sizes=tuple(state["codes.level_sizes"].tolist()))
+        num_users, num_items = representations.user.shape[0], representations.item.shape[0]
+        history = Interactions(
+            user=state["history.user"], item=state["history.item"], num_users=num_users, num_items=num_items
+        )
+        fitted = self._untrained(representations, codes, rec_ids, history, Context())
+        prefix = "network."
+        fitted.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        return fitted
+
+    def _untrained(
+        self,
+        representations: Representations,
+        codes: Codes,
+        rec_ids: RecIDTable,
+        history: Interactions,
+        context: Context,
+    ) -> FittedMMGRec:
+        trie = Trie.of(rec_ids)
+        with seeded(context.generator("network")):
+            network = Network(
+                self.network, representations=representations, rec_ids=rec_ids, trie=trie, position=self.position
+            )
+        return FittedMMGRec(
+            recipe=self,
+            representations=representations,
+            codes=codes,
+            rec_ids=rec_ids,
+            trie=trie.to(context.device),
+            network=network.to(context.device).eval(),
+            history=history,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedMMGRec(FittedRecommender):
+    """Rec-IDs, their trie, and a network that writes them."""
+
+    recipe: MMGRec
+    representations: Representations
+    codes: Codes
+    rec_ids: RecIDTable
+    trie: Trie
+    network: Network
+    history: Interactions  # what the encoder reads
+
+    def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
+        item, score = self.search(users, top_k=top_k, exclusion=exclusion)
+        return Recommendations(user=users, item=item.cpu(), score=score.cpu())
+
+    @torch.no_grad()
+    def search(
+        self, users: Tensor, *, top_k: int, exclusion: Exclusion, decoder: Decoder | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode once per user, then let the decoder (another one, if given) search: item and score ``[B, K]``."""
+        device = self.network.begin.device
+        history = fixed_history(self.history, users, self.network.settings.history_length)
+        memory = self.network.encode(users.to(device), history.to(device))
+        allowed = None if exclusion.allowed is None else exclusion.allowed.to(device)
+        return (decoder or self.recipe.decoder).decode(
+            self.network.stepper(memory),
+            self.trie,
+            top_k=top_k,
+            exclusion=Exclusion(seen=exclusion.seen.to(device), allowed=allowed),
+        )
+
+    def with_history(self, history: Interactions) -> FittedMMGRec:
+        return replace(self, history=history)
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            "representations.user": self.representations.user,
+            "representations.item": self.representations.item,
+            "codes.token": self.codes.token,
+            "codes.level_sizes": torch.tensor(self.codes.level_sizes),
+            "rec_ids.token": self.rec_ids.token,
+            "rec_ids.level_sizes": torch.tensor(self.rec_ids.level_sizes),
+            "history.user": self.history.user,
+            "history.item": self.history.item,
+        } | {f"network.{name}": value for name, value in self.network.state_dict().items()}

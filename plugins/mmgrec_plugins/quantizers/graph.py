@@ -1,0 +1,338 @@
+"""Representations of users and items from the graph of training interactions (Eqs. 4, 5 and the BPR part of Eq. 10).
+
+Decisions:
+
+- Items start at ``W m_i + e_i`` (`fuse_features`, Eq. 4) or at a free vector e_i; users at a free vector.
+- Convolution `sage` is Eq. 5 (PyG's SAGEConv and LeakyReLU, the last layer's output); `light` is LightGCN's: no
+  weights, the mean over all layers.
+- Item graphs of the modalities (see `item_graph`) enter after the convolution with BPR, ``x_i + s (S e)_i``, and before
+  it with the softmax, ``e <- e + s S e``.
+- Ranking losses: `bpr`, or `softmax` over cosines with temperature and negatives shared by the batch. With several,
+  each is a member of its own and they are joined in inner-product form (see `ensemble`).
+- A choice that is left open (several values in a tuple) is made by validation recall.
+- Items without a training interaction get their vectors from the items that their features resemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, MinLen
+from torch import Tensor, nn
+
+from mmgrec.data import Dataset
+from mmgrec.interfaces import Context, Representations
+from mmgrec.randomness import seeded
+from mmgrec.training import Task, TrainingSettings, train
+from mmgrec.validation import ValidationRecall
+from mmgrec_plugins._sparse import FixedMatrix, bipartite, normalized
+from mmgrec_plugins.quantizers.ensemble import calibrated, folded, joined
+from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs, modality_weights
+
+__all__ = ["GraphEncoder", "GraphNetwork", "GraphTask"]
+
+Loss = Literal["bpr", "softmax"]
+
+
+class GraphNetwork(nn.Module):
+    """Tables, convolution and item graph of one member; `forward` gives all representations at once."""
+
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        dim: int,
+        num_layers: int,
+        convolution: Literal["sage", "light"],
+        fuse: bool,
+        item_graph: FixedMatrix | None,
+        graph_scale: float,
+        graph_first: bool,
+        scale: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.num_layers, self.convolution = num_layers, convolution
+        self.item_graph, self.graph_scale, self.graph_first = item_graph, graph_scale, graph_first
+        self.num_users = data.num_users
+        self.user = nn.Parameter(torch.randn(data.num_users, dim) * scale)
+        self.item = nn.Parameter(torch.randn(data.num_items, dim) * scale)
+        sizes = {"num_users": data.num_users, "num_items": data.num_items}
+        self.adjacency = normalized(bipartite(data.train.user, data.train.item, **sizes))
+        self.fused: nn.Linear | None = None
+        if fuse and data.features:
+            features = torch.cat([centred_features(data, name) for name in data.features], dim=1)
+            self.register_buffer("features", features, persistent=False)
+            self.fused = nn.Linear(features.shape[1], dim, bias=False)
+            nn.init.normal_(self.fused.weight, std=scale)
+        if convolution == "sage":
+            from torch_geometric.nn import SAGEConv
+
+            self.sage = nn.ModuleList([SAGEConv(dim, dim) for _ in range(num_layers)])
+            pairs = torch.stack([data.train.user, data.train.item + data.num_users])
+            self.register_buffer(
+                "edges", _csr(torch.cat([pairs, pairs.flip(0)], 1), sum(sizes.values())), persistent=False
+            )
+
+    def start(self) -> tuple[Tensor, Tensor]:
+        """``x_u^(0) [U, D]`` and ``x_i^(0) [I, D]`` (Eq. 4)."""
+        item: Tensor = self.item
+        if self.fused is not None:
+            item = item + self.fused(self.features)
+        if self.item_graph is not None and self.graph_first:
+            item = item + self.graph_scale * (self.item_graph @ item)
+        return self.user, item
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Representations of all users ``[U, D]`` and items ``[I, D]``."""
+        start_user, start_item = self.start()
+        x = torch.cat([start_user, start_item])
+        if self.convolution == "sage":
+            for layer in self.sage:
+                x = F.leaky_relu(layer(x, self.edges))  # Eq. 5
+        else:
+            total = x
+            for _ in range(self.num_layers):
+                x = self.adjacency @ x
+                total = total + x
+            x = total / (self.num_layers + 1)
+        user, item = x[: self.num_users], x[self.num_users :]
+        if self.item_graph is not None and not self.graph_first:
+            item = item + self.graph_scale * (self.item_graph @ start_item)
+        return user, item
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Batch:
+    user: Tensor  # [E] int64
+    item: Tensor  # [E] int64
+    negative: Tensor  # bpr: [E], one for each edge; softmax: [num_negatives], shared
+
+
+class GraphTask(Task[_Batch]):
+    """Trains a `GraphNetwork` on batches of edges with one ranking loss."""
+
+    def __init__(
+        self,
+        network: GraphNetwork,
+        data: Dataset,
+        *,
+        loss: Loss,
+        regularization: float,
+        temperature: float,
+        num_negatives: int,
+        batch_size: int,
+        recall: ValidationRecall,
+    ) -> None:
+        self.module = self.network = network
+        self.data, self.recall = data, recall
+        self.kind, self.regularization = loss, regularization
+        self.temperature, self.num_negatives, self.batch_size = temperature, num_negatives, batch_size
+
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.data.train) // self.batch_size)
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[_Batch]:
+        train = self.data.train
+        for edges in torch.split(torch.randperm(len(train), generator=generator), self.batch_size):
+            count = edges.numel() if self.kind == "bpr" else self.num_negatives
+            negative = torch.randint(self.data.num_items, (count,), generator=generator)
+            yield _Batch(user=train.user[edges], item=train.item[edges], negative=negative)
+
+    def loss(self, batch: _Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        user, item = self.network()
+        if self.kind == "bpr":
+            return self._bpr(batch, user, item)
+        return self._softmax(batch, user, item)
+
+    def _bpr(self, batch: _Batch, user: Tensor, item: Tensor) -> dict[str, Tensor]:
+        x_u, x_i, x_j = F.embedding(batch.user, user), F.embedding(batch.item, item), F.embedding(batch.negative, item)
+        bpr = -F.logsigmoid((x_u * (x_i - x_j)).sum(1)).mean()
+        free = [(batch.user, self.network.user), (batch.item, self.network.item), (batch.negative, self.network.item)]
+        norm = torch.stack([F.embedding(index, table).pow(2).sum() for index, table in free]).sum()
+        return {"loss": bpr + 0.5 * self.regularization * norm / batch.user.numel(), "bpr": bpr}
+
+    def _softmax(self, batch: _Batch, user: Tensor, item: Tensor) -> dict[str, Tensor]:
+        x_u = F.normalize(F.embedding(batch.user, user), dim=1)
+        x_i = F.normalize(F.embedding(batch.item, item), dim=1)
+        x_j = F.normalize(F.embedding(batch.negative, item), dim=1)
+        positive = (x_u * x_i).sum(1, keepdim=True)
+        logits = torch.cat([positive, x_u @ x_j.T], dim=1) / self.temperature
+        return {"loss": -F.log_softmax(logits, dim=1)[:, 0].mean()}
+
+    def validate(self) -> float | None:
+        if not len(self.recall):
+            return None
+        found = self.representations()
+        return self.recall.of_scores(lambda users: found.user[users] @ found.item.T)
+
+    def representations(self) -> Representations:
+        """What the member says now: its inner product ranks as its loss does."""
+        with torch.no_grad():
+            user, item = self.network()
+        if self.kind == "softmax":
+            user, item = F.normalize(user, dim=1) / self.temperature, F.normalize(item, dim=1)
+        return Representations(user=user.cpu(), item=item.cpu())
+
+
+def centred_features(data: Dataset, modality: str) -> Tensor:
+    """A modality centred on the items that have it and scaled to mean norm one; 0 where it is missing."""
+    has, table = data.has_feature(modality), data.features[modality]
+    if not has.any():
+        return torch.zeros_like(table)
+    table = (table - table[has].mean(0)).masked_fill(~has[:, None], 0.0)
+    return table / table[has].norm(dim=1).mean().clamp_min(1e-12)
+
+
+def _csr(edges: Tensor, size: int) -> Tensor:
+    order = (edges[1] * size + edges[0]).argsort()
+    return torch.sparse_coo_tensor(
+        edges.flip(0)[:, order], torch.ones(edges.shape[1]), (size, size), is_coalesced=True
+    ).to_sparse_csr()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphEncoder:
+    """How users and items get their representations."""
+
+    dim: Annotated[int, Ge(1)] = 64  # of each member
+    num_layers: Annotated[int, Ge(1)] = 2
+    convolution: Literal["sage", "light"] = "light"
+    fuse_features: bool = False  # Eq. 4: items start at W m_i + e_i
+    losses: Annotated[tuple[Loss, ...], MinLen(1)] = ("bpr", "softmax")
+    item_graph_scale: Annotated[float, Ge(0)] = 1.0  # s; 0: no item graph
+    num_neighbors: Annotated[int, Ge(1)] = 10  # of an item in a modality's graph
+    regularization: Annotated[tuple[float, ...], MinLen(1)] = (3e-3, 1e-2, 3e-2)  # L2 with bpr; several: by validation
+    temperature: Annotated[float, Gt(0)] = 0.2  # of the softmax
+    num_negatives: Annotated[int, Ge(1)] = 500  # of the softmax, shared by a batch
+    rank: Annotated[int, Ge(0)] = (
+        128  # members together are folded to at most this many dimensions; 0: left as they are
+    )
+    sharpness: Annotated[float, Gt(0)] = 1.0  # factor on the scores after calibration
+    batch_size: Annotated[int, Ge(1)] = 4096  # edges
+    epochs: Annotated[int, Ge(0)] = 300
+    learning_rate: Annotated[float, Gt(0)] = 5e-3
+    patience: Annotated[int, Ge(1)] = 5  # validations
+    validate_every: Annotated[int, Ge(1)] = 5  # epochs
+    validation_users: Annotated[int, Ge(1)] = 10_000  # at most, a seeded sample
+
+    def fit(self, data: Dataset, context: Context) -> Representations:
+        """Train the members, join them, and give items without a training interaction a place."""
+        recall = ValidationRecall(
+            data, max_users=self.validation_users, generator=context.generator("validation users")
+        )
+        item_graph = self.item_graph(data, recall, context)
+        members = [self._member(loss, data, item_graph, recall, context) for loss in self.losses]
+        full, weights = joined(members, recall)
+        if len(members) > 1:
+            context.reporter.note(f"members joined by validation: {dict(zip(self.losses, weights, strict=True))}")
+        full = with_cold_items(full, data, item_graph, recall)
+        small = folded(full, self.rank or full.dim)
+        result = calibrated(small, data, context.generator("calibration"))
+        return Representations(user=result.user * self.sharpness, item=result.item)
+
+    def training(self) -> TrainingSettings:
+        """The settings of the one training loop."""
+        return TrainingSettings(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            patience=self.patience,
+            validate_every=self.validate_every,
+        )
+
+    def item_graph(self, data: Dataset, recall: ValidationRecall, context: Context) -> FixedMatrix | None:
+        """``S``, its modalities weighted by what each says on validation; None without features or scale."""
+        if not data.features or not self.item_graph_scale:
+            return None
+        graphs = modality_graphs(data, num_neighbors=self.num_neighbors)
+        weights = modality_weights(data, graphs, recall)
+        context.reporter.note("item graph: " + ", ".join(f"{name} {share:.2f}" for name, share in weights.items()))
+        return joined_item_graph(graphs, weights)
+
+    def task(
+        self,
+        data: Dataset,
+        item_graph: FixedMatrix | None,
+        recall: ValidationRecall,
+        context: Context,
+        *,
+        loss: Loss,
+        regularization: float,
+    ) -> GraphTask:
+        """One member, ready to be trained."""
+        with seeded(context.generator("start", loss)):
+            network = GraphNetwork(
+                data,
+                dim=self.dim,
+                num_layers=self.num_layers,
+                convolution=self.convolution,
+                fuse=self.fuse_features,
+                item_graph=item_graph,
+                graph_scale=self.item_graph_scale * (0.5 if loss == "softmax" else 1.0),
+                graph_first=loss == "softmax",
+            )
+        return GraphTask(
+            network.to(context.device),
+            data,
+            loss=loss,
+            regularization=regularization,
+            temperature=self.temperature,
+            num_negatives=self.num_negatives,
+            batch_size=self.batch_size,
+            recall=recall,
+        )
+
+    def _member(
+        self, loss: Loss, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall, context: Context
+    ) -> Representations:
+        """The representations by one loss, at the regularization of highest validation recall."""
+        best, best_score, chosen = None, -1.0, 0.0
+        strengths = self.regularization if loss == "bpr" else self.regularization[:1]
+        for strength in strengths:
+            task = self.task(data, item_graph, recall, context, loss=loss, regularization=strength)
+            stage = f"graph-{loss}" if len(strengths) == 1 else f"graph-{loss}-{strength:g}"
+            train(task, self.training(), context, stage)
+            score = task.validate() or 0.0
+            if score > best_score:
+                best, best_score, chosen = task.representations(), score, strength
+        if len(strengths) > 1:
+            context.reporter.note(f"regularization by validation: {chosen:g} (recall@10 {best_score:.4f})")
+        assert best is not None
+        return best
+
+
+def with_cold_items(
+    given: Representations, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall
+) -> Representations:
+    """Items without a training interaction take the mean of the items that resemble them, at a length by validation.
+
+    Where nothing resembles a cold item it takes the mean of all items.
+    """
+    cold = data.train.item_degree == 0
+    if not cold.any():
+        return given
+    warm_mean = given.item[~cold].mean(0)
+    guess = warm_mean.expand(int(cold.sum()), -1)
+    if item_graph is not None:
+        weight = item_graph.times(
+            torch.cat([given.item, torch.ones(data.num_items, 1)], 1).masked_fill(cold[:, None], 0.0)
+        )
+        total = weight[cold, -1:]
+        guess = torch.where(total > 0, weight[cold, :-1] / total.clamp_min(1e-12), guess)
+
+    def scaled(factor: float) -> Representations:
+        item = given.item.clone()
+        item[cold] = guess * factor
+        return Representations(user=given.user, item=item)
+
+    def scorer(factor: float) -> Callable[[Tensor], Tensor]:
+        one = scaled(factor)
+        return lambda users: one.user[users] @ one.item.T
+
+    if not len(recall):
+        return scaled(0.5)
+    values = {factor: recall.of_scores(scorer(factor)) for factor in (0.25, 0.5, 0.75, 1.0)}
+    return scaled(max(values, key=lambda factor: values[factor]))

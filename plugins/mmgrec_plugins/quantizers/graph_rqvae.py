@@ -1,0 +1,138 @@
+"""Graph RQ-VAE: graph representations fused from features and interactions, quantized residually (Sec. 3.2.1).
+
+Decisions:
+
+- `two-stage` (the released code): the ranking loss first, then the autoencoder on frozen representations.
+- `alternating` (the paper): an epoch of the ranking loss and an epoch of the quantization loss by turns, the latter
+  through the graph as well; needs a single ranking loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from mmgrec.data import Dataset
+from mmgrec.errors import SettingsError
+from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
+from mmgrec.recid import Codes
+from mmgrec.training import Task, train
+from mmgrec.validation import ValidationRecall
+from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
+from mmgrec_plugins.quantizers.ensemble import calibrated
+from mmgrec_plugins.quantizers.graph import GraphEncoder, GraphTask, with_cold_items
+
+__all__ = ["GraphRQVAE"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphRQVAE(Quantizer):
+    """The paper's quantizer (Eqs. 4-10)."""
+
+    num_levels: Annotated[int, Ge(1)] = 3  # L
+    codebook_size: Annotated[int, Ge(2)] = 256  # C
+    schedule: Literal["alternating", "two-stage"] = "two-stage"
+    graph: GraphEncoder = field(default_factory=GraphEncoder)
+    autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
+
+    def fit(self, data: Dataset, context: Context) -> Quantization:
+        if self.schedule == "alternating":
+            return self._alternating(data, context)
+        representations = self.graph.fit(data, context)
+        autoencoder, _ = fit_autoencoder(
+            representations.item,
+            num_levels=self.num_levels,
+            codebook_size=self.codebook_size,
+            settings=self.autoencoder,
+            context=context,
+        )
+        return _quantized(representations, autoencoder)
+
+    def _alternating(self, data: Dataset, context: Context) -> Quantization:
+        if len(self.graph.losses) > 1 or (self.graph.losses == ("bpr",) and len(self.graph.regularization) > 1):
+            raise SettingsError(
+                ["the alternating schedule trains one ranking loss at one regularization"],
+                where="quantizer",
+                remedy="give graph.losses and graph.regularization one value each, or set schedule=two-stage",
+            )
+        recall = ValidationRecall(
+            data, max_users=self.graph.validation_users, generator=context.generator("validation users")
+        )
+        item_graph = self.graph.item_graph(data, recall, context)
+        ranking = self.graph.task(
+            data,
+            item_graph,
+            recall,
+            context,
+            loss=self.graph.losses[0],
+            regularization=self.graph.regularization[0],
+        )
+        autoencoder = ResidualAutoencoder(
+            self.graph.dim,
+            num_levels=self.num_levels,
+            codebook_size=min(self.codebook_size, data.num_items),
+            settings=self.autoencoder,
+            generator=context.generator("autoencoder"),
+        ).to(context.device)
+        task = _AlternatingTask(ranking, autoencoder, context.generator("codebooks"))
+        train(task, self.graph.training(), context, "graph-rqvae")
+        found = with_cold_items(ranking.representations(), data, item_graph, recall)
+        quantized = _quantized(found, autoencoder.cpu())
+        return Quantization(
+            representations=calibrated(found, data, context.generator("calibration")), codes=quantized.codes
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Turn:
+    ranking: Any  # a batch of the ranking task, or None in a turn of the autoencoder
+    item: Tensor | None  # [B] int64, items to be quantized
+
+
+class _AlternatingTask(Task[_Turn]):
+    """Even epochs: the ranking loss. Odd epochs: the quantization loss, whose gradient reaches the graph too."""
+
+    def __init__(self, ranking: GraphTask, autoencoder: ResidualAutoencoder, generator: torch.Generator) -> None:
+        self.ranking, self.autoencoder, self.generator = ranking, autoencoder, generator
+        self.module = nn.ModuleDict({"graph": ranking.network, "autoencoder": autoencoder})
+        self.num_items = ranking.data.num_items
+        self.batch_size = autoencoder.settings.batch_size
+
+    def steps_per_epoch(self) -> int:
+        return max(self.ranking.steps_per_epoch(), -(-self.num_items // self.batch_size))
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[_Turn]:
+        if epoch % 2 == 0:
+            for batch in self.ranking.batches(epoch, generator):
+                yield _Turn(ranking=batch, item=None)
+            return
+        if epoch == 1:
+            with torch.no_grad():
+                self.autoencoder.start(self.ranking.network()[1], self.generator)
+        for item in torch.split(torch.randperm(self.num_items, generator=generator), self.batch_size):
+            yield _Turn(ranking=None, item=item)
+
+    def loss(self, batch: _Turn, generator: torch.Generator) -> dict[str, Tensor]:
+        if batch.item is None:
+            return self.ranking.loss(batch.ranking, generator)
+        item = torch.nn.functional.embedding(batch.item, self.ranking.network()[1])
+        return self.autoencoder.losses(item)
+
+    def after_epoch(self, epoch: int, generator: torch.Generator) -> None:
+        if epoch % 2 == 1 and self.autoencoder.settings.restart:
+            with torch.no_grad():
+                self.autoencoder.restart(self.ranking.network()[1], generator)
+
+    def validate(self) -> float | None:
+        return self.ranking.validate()
+
+
+def _quantized(representations: Representations, autoencoder: ResidualAutoencoder) -> Quantization:
+    token = autoencoder.encode(representations.item)
+    sizes = tuple(book.shape[0] for book in autoencoder.codebooks)
+    return Quantization(representations=representations, codes=Codes(token=token, level_sizes=sizes))
