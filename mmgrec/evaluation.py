@@ -165,7 +165,7 @@ def find_defects(item: Tensor, score: Tensor, user: Tensor, masked: Interactions
     """
     num_items, width = masked.num_items, item.shape[1]
     real = (item >= 0) & (item < num_items)
-    after_end = real & ((~real).cumsum(dim=1) > 0)
+    after_end = real & ((item == -1).cumsum(dim=1) > 0)
     invalid = ((item != -1) & ~real) | after_end | (real & ~score.isfinite())
     ordered = torch.where(real, item, -1 - torch.arange(width)).sort(dim=1).values  # holes are made distinct
     duplicate = (ordered[:, 1:] == ordered[:, :-1]).sum()
