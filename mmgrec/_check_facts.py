@@ -22,11 +22,11 @@ def facts_of(contents: FolderContents) -> dict[str, Any]:  # Any: JSON
         "users": contents.num_users,
         "items": contents.num_items,
         "interactions": len(user),
-        "density": len(user) / (contents.num_users * contents.num_items),
+        "density": round(len(user) / (contents.num_users * contents.num_items), 6),
         "interactions_per_user": _spread(per_user),
         "interactions_per_item": _spread(per_item),
-        "popularity_gini": _gini(per_item),
-        "share_of_most_popular_tenth": _top_share(per_item),
+        "popularity_gini": round(_gini(per_item), 3),
+        "share_of_most_popular_tenth": round(_top_share(per_item), 3),
         "timestamp": contents.timestamp is not None,
         "split": None,
         "features": {name: _feature_facts(table) for name, table in contents.features.items()},
@@ -119,15 +119,14 @@ def _time_warnings(user: Array, timestamp: Array) -> Iterator[Finding]:
 
 def _feature_facts(table: Array) -> dict[str, Any]:  # Any: JSON
     missing = ~table.any(axis=1)
+    norm = np.linalg.norm(table[~missing].astype(np.float32), axis=1)
     return {
         "shape": list(table.shape),
         "dtype": str(table.dtype),
         "missing": int(missing.sum()),
         "first_missing": int(missing.argmax()) if missing.any() else None,
         "constant_columns": int((table.min(axis=0) == table.max(axis=0)).sum()),
-        "mean_row_norm": float(np.linalg.norm(table[~missing].astype(np.float32), axis=1).mean())
-        if not missing.all()
-        else 0.0,
+        "mean_row_norm": round(float(norm.mean()), 3) if norm.size else 0.0,
     }
 
 
@@ -135,7 +134,7 @@ def _spread(count: Array) -> dict[str, float]:
     return {
         "min": int(count.min()),
         "median": float(np.median(count)),
-        "mean": float(count.mean()),
+        "mean": round(float(count.mean()), 2),
         "max": int(count.max()),
     }
 

@@ -24,7 +24,7 @@ class EASE(Recommender):
     """B minimises |X - X B|² + l2 |B|² with a zero diagonal; a user's scores are the sum of his items' rows of B."""
 
     l2: Annotated[float, Gt(0)] = 200.0  # λ
-    max_items: Annotated[int, Ge(1)] = 20_000  # B is dense: 4 bytes x items², twice while fitting
+    max_items: Annotated[int, Ge(1)] = 20_000  # B is dense: 4 bytes x items², three times that while fitting
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
         if data.num_items > self.max_items:
@@ -32,7 +32,7 @@ class EASE(Recommender):
                 [f"EASE would need {data.num_items}² weights, but max_items is {self.max_items}"],
                 remedy="use itemknn, or raise max_items",
             )
-        counts = co_occurrence(data.train).toarray().astype("float32")
+        counts = co_occurrence(data.train).toarray()
         gram = torch.from_numpy(counts).to(context.device)  # [num_items, num_items] X'X
         gram.diagonal().add_(self.l2)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))

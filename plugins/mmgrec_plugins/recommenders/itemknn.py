@@ -18,7 +18,7 @@ from mmgrec_plugins.recommenders._scoring import rank_items
 
 __all__ = ["ItemKNN"]
 
-_CHUNK = 4096  # items whose co-occurrences are held at a time
+_CHUNK = 1024  # items whose co-occurrences are held at a time
 
 
 @dataclass(frozen=True, kw_only=True)
