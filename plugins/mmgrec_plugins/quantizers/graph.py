@@ -15,7 +15,7 @@ Decisions:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -33,7 +33,7 @@ from mmgrec_plugins._sparse import FixedMatrix, bipartite, normalized
 from mmgrec_plugins.quantizers.ensemble import calibrated, folded, joined
 from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs, modality_weights
 
-__all__ = ["GraphEncoder", "GraphNetwork", "GraphTask"]
+__all__ = ["GraphEncoder", "GraphNetwork", "GraphTask", "best_of"]
 
 Loss = Literal["bpr", "softmax"]
 
@@ -183,8 +183,9 @@ def centred_features(data: Dataset, modality: str) -> Tensor:
     has, table = data.has_feature(modality), data.features[modality]
     if not has.any():
         return torch.zeros_like(table)
-    table = (table - table[has].mean(0)).masked_fill(~has[:, None], 0.0)
-    return table / table[has].norm(dim=1).mean().clamp_min(1e-12)
+    centred = (table - table[has].mean(0)).masked_fill(~has[:, None], 0.0)
+    scale: Tensor = centred[has].norm(dim=1).mean().clamp_min(1e-12)
+    return centred / scale
 
 
 def _csr(edges: Tensor, size: int) -> Tensor:
@@ -199,7 +200,7 @@ class GraphEncoder:
     """How users and items get their representations."""
 
     dim: Annotated[int, Ge(1)] = 64  # of each member
-    num_layers: Annotated[int, Ge(1)] = 2
+    num_layers: Annotated[int, Ge(0)] = 2
     convolution: Literal["sage", "light"] = "light"
     fuse_features: bool = False  # Eq. 4: items start at W m_i + e_i
     losses: Annotated[tuple[Loss, ...], MinLen(1)] = ("bpr", "softmax")
@@ -289,19 +290,33 @@ class GraphEncoder:
         self, loss: Loss, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall, context: Context
     ) -> Representations:
         """The representations by one loss, at the regularization of highest validation recall."""
-        best, best_score, chosen = None, -1.0, 0.0
-        strengths = self.regularization if loss == "bpr" else self.regularization[:1]
-        for strength in strengths:
-            task = self.task(data, item_graph, recall, context, loss=loss, regularization=strength)
-            stage = f"graph-{loss}" if len(strengths) == 1 else f"graph-{loss}-{strength:g}"
-            train(task, self.training(), context, stage)
-            score = task.validate() or 0.0
-            if score > best_score:
-                best, best_score, chosen = task.representations(), score, strength
-        if len(strengths) > 1:
-            context.reporter.note(f"regularization by validation: {chosen:g} (recall@10 {best_score:.4f})")
-        assert best is not None
-        return best
+        strengths = self.regularization if loss == "bpr" else self.regularization[:1]  # the softmax has none
+        tasks = (
+            (
+                f"{loss}-{strength:g}" if len(strengths) > 1 else loss,
+                self.task(data, item_graph, recall, context, loss=loss, regularization=strength),
+            )
+            for strength in strengths
+        )
+        return best_of(tasks, self.training(), context, "graph")
+
+
+def best_of(
+    tasks: Iterable[tuple[str, GraphTask]], settings: TrainingSettings, context: Context, stage: str
+) -> Representations:
+    """Train each task; the representations of the one with the highest validation recall (ties: the first)."""
+    best: Representations | None = None
+    best_score, chosen, count = -1.0, "", 0
+    for name, task in tasks:
+        train(task, settings, context, f"{stage}-{name}")
+        score = task.validate() or 0.0
+        count += 1
+        if score > best_score:
+            best, best_score, chosen = task.representations(), score, name
+    if count > 1:
+        context.reporter.note(f"{stage}: {chosen} is the best of {count} on validation (recall@10 {best_score:.4f})")
+    assert best is not None
+    return best
 
 
 def with_cold_items(

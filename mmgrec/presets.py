@@ -1,0 +1,48 @@
+"""Named settings of the whole method. A section names a part; its ``name``, if any, the plugin.
+
+`recipe` is what wins on validation data and the default; `paper` keeps the paper's choices. A section applies to the
+fields that the chosen plugin has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["PRESETS"]
+
+PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+    "recipe": {},  # the defaults of the classes are the recipe
+    "paper": {
+        "quantizer": {
+            "codebook_size": 128,
+            "schedule": "alternating",
+            "graph": {
+                "convolution": "sage",
+                "fuse_features": True,
+                "losses": ["bpr"],
+                "item_graph_scale": 0.0,
+                "regularization": [1e-3],
+                "learning_rate": 1e-3,
+            },
+        },
+        "network": {
+            "num_encoder_layers": 2,
+            "num_decoder_layers": 2,
+            "head_dim": 64,
+            "feedforward_dim": 64,
+            "dropout": 0.2,
+            "norm": "post",
+            "head": "tokens",
+            "user_input": "history",
+            "history_length": 32,
+        },
+        "training": {
+            "targets": "interactions",
+            "optimizer": "adam",
+            "weight_decay": 0.0,
+            "schedule": "constant",
+            "epochs": 100,
+            "patience": 10,
+        },
+    },
+}
