@@ -24,12 +24,12 @@ class RQKMeans(Quantizer):
     """
 
     num_levels: Annotated[int, Ge(1)] = 3
-    codebook_size: Annotated[int, Ge(2)] = 128  # the paper tries 64, 128, 256
+    codebook_size: Annotated[int, Ge(2)] = 256  # the paper tries 64, 128, 256
     iterations: Annotated[int, Ge(1)] = 50  # at most, of each k-means
     graph: GraphEncoder = field(default_factory=GraphEncoder)
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
-        found = self.graph.fit(data, context.within("graph"))
+        found = self.graph.fit(data, context)
         token, codebooks = residual_kmeans(
             found.item, self.num_levels, self.codebook_size, context.generator("kmeans"), iterations=self.iterations
         )
