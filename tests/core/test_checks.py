@@ -110,6 +110,10 @@ def test_item_out_of_range_names_row_and_item(check: Check) -> None:
     assert "row 4 names item 90, but there are 4 items (1 such rows); drop the rows" in error
 
 
+def test_the_first_number_after_the_last_item_is_out_of_range(check: Check) -> None:
+    assert "row 5 names item 4" in the_error(check(rows={"item": [0, 1, 2, 0, 1, 4]}))
+
+
 def test_negative_user(check: Check) -> None:
     assert "row 3 names user -1" in the_error(check(rows={"user": [0, 0, 0, -1, 1, 1]}))
 

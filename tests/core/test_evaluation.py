@@ -165,6 +165,11 @@ def test_misplaced_items_are_counted() -> None:
     assert find_defects(item, score, torch.tensor([0, 1]), DATA.train) == Defects(misplaced=2)
 
 
+def test_a_duplicate_with_the_same_score_is_counted_once() -> None:
+    score = torch.tensor([[1.0, 1.0]])
+    assert find_defects(torch.tensor([[3, 3]]), score, torch.tensor([0]), DATA.train) == Defects(duplicate=1)
+
+
 def test_scores_that_are_no_numbers_are_invalid() -> None:
     score = torch.tensor([[torch.nan, 0.0]])
     assert find_defects(torch.tensor([[3, 4]]), score, torch.tensor([0]), DATA.train).invalid == 1
@@ -207,6 +212,11 @@ def test_paired_test_needs_the_same_users() -> None:
 def test_paired_test_names_what_is_measured() -> None:
     with pytest.raises(ValueError, match=r"'mrr@2' is not measured per user; there are recall@2"):
         paired_test(with_recall(1, 0), with_recall(1, 0), "mrr@2")
+
+
+def test_holm_never_ranks_a_larger_p_below_a_smaller() -> None:
+    tests = [PairedTest(metric="m", difference=0.0, t=0.0, p=p, num_users=9) for p in (0.031, 0.03)]
+    assert [test.p_holm for test in holm(tests)] == pytest.approx([0.06, 0.06])
 
 
 def test_holm_corrects_step_by_step() -> None:

@@ -103,6 +103,13 @@ def test_each_modality_shows_its_own_factor(data: Dataset) -> None:
         assert contrast[place] == max(contrast)
 
 
+def test_features_without_noise_are_linear_in_their_factor() -> None:
+    clean = planted(num_items=60, factor_dim=4, feature_noise=0.0).features["visual"]
+    noisy = planted(num_items=60, factor_dim=4, feature_noise=0.3).features["visual"]
+    assert torch.linalg.matrix_rank(clean, rtol=1e-4) == 4
+    assert torch.linalg.matrix_rank(noisy, rtol=1e-4) > 40
+
+
 def test_noise_alone_makes_taste_worthless() -> None:
     data = planted(num_users=200, num_items=100, interaction_noise=1.0)
     assert recall(data, affinity(data, torch.arange(200))) < 0.2  # chance is about 0.12
