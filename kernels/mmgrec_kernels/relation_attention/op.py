@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmgrec_kernels._chips import capability
 from mmgrec_kernels._impl import Impl, use_triton
-from mmgrec_kernels.relation_attention import reference, torch_form
+from mmgrec_kernels.relation_attention import reference, sizes, torch_form
 
 __all__ = ["relation_attention"]
 
@@ -56,9 +57,17 @@ def relation_attention(
     _check(q, k, v, rq, rk, rv, s_qk, s_v, keep)
     if impl == "reference":
         return reference.relation_attention(q, k, v, rq, rk, rv, s_qk, s_v, keep)
-    if use_triton(impl, q.device, unsupported="the Triton form is not part of this version"):
-        raise AssertionError
+    if use_triton(impl, q.device, unsupported=_unsupported(q)):
+        from mmgrec_kernels.relation_attention import triton_op  # late: triton is heavy, and not on every machine
+
+        return triton_op.relation_attention(q, k, v, rq, rk, rv, s_qk, s_v, keep)
     return torch_form.relation_attention(q, k, v, rq, rk, rv, s_qk, s_v, keep)
+
+
+def _unsupported(q: Tensor) -> str:
+    if q.numel() == 0:
+        return f"there is nothing to compute in q of {list(q.shape)}"
+    return sizes.unsupported(length=q.shape[2], size=q.shape[3], dtype=q.dtype, chip=capability(q.device))
 
 
 def _check(

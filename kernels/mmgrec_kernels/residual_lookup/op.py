@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmgrec_kernels._impl import Impl, use_triton
-from mmgrec_kernels.residual_lookup import reference, torch_form
+from mmgrec_kernels.residual_lookup import reference, sizes, torch_form
 from mmgrec_kernels.residual_lookup.result import Lookup
 
 __all__ = ["nearest_codeword", "residual_lookup"]
@@ -42,8 +42,10 @@ def residual_lookup(z: Tensor, codebooks: Sequence[Tensor], *, impl: Impl = "aut
     _check(z, codebooks)
     if impl == "reference":
         return reference.residual_lookup(z, codebooks)
-    if use_triton(impl, z.device, unsupported="the Triton form is not part of this version"):
-        raise AssertionError
+    if use_triton(impl, z.device, unsupported=_unsupported(z)):
+        from mmgrec_kernels.residual_lookup import triton_op  # late: triton is heavy, and not on every machine
+
+        return triton_op.residual_lookup(z, codebooks)
     return torch_form.residual_lookup(z, codebooks)
 
 
@@ -66,6 +68,12 @@ def nearest_codeword(z: Tensor, codebook: Tensor, *, impl: Impl = "auto") -> Ten
     [1]
     """
     return residual_lookup(z, [codebook], impl=impl).tokens[:, 0]
+
+
+def _unsupported(z: Tensor) -> str:
+    if len(z) == 0:
+        return f"there is nothing to look up in z of {list(z.shape)}"
+    return sizes.unsupported(dim=z.shape[1], dtype=z.dtype)
 
 
 def _check(z: Tensor, codebooks: Sequence[Tensor]) -> None:
