@@ -102,6 +102,7 @@ class Network(nn.Module):
         self.token_table = nn.Embedding(int(offsets[-1]), dim)
         nn.init.normal_(self.token_table.weight, std=0.02)
         self.begin = nn.Parameter(torch.randn(dim) * 0.02)
+        self.begin_from_user = nn.Linear(user_dim, dim, bias=False)  # the first token knows for whom it writes
         self.register_buffer("places", sinusoidal_positions(self.num_levels, dim), persistent=False)
         self.decoder = nn.ModuleList([_DecoderLayer(settings) for _ in range(settings.num_decoder_layers)])
         self.decoder_norm = nn.LayerNorm(dim) if settings.norm == "pre" else nn.Identity()
@@ -164,7 +165,7 @@ class Network(nn.Module):
             ``[B, N, D]``.
         """
         B, P, L = tokens.shape
-        begin = self.begin.expand(B, P, 1, -1)
+        begin = (self.begin + self.begin_from_user(memory.user))[:, None, None].expand(B, P, 1, -1)
         x = torch.cat([begin, self.token_table(tokens[..., :-1] + self.level_offset[: L - 1])], dim=2) + self.places
         x = x.reshape(B * P, L, -1)
         *inner, last = self._decoder_layers
@@ -193,8 +194,8 @@ class NetworkStepper(Stepper):
 
     def start(self) -> TokenScores | NodeScores:
         self._level, self._past = 0, []
-        x = self.network.begin.expand(self.num_users, 1, -1)
-        return self._step(x)
+        x = self.network.begin + self.network.begin_from_user(self.memory.user)
+        return self._step(x[:, None])
 
     def advance(self, parent: Tensor, token: Tensor) -> TokenScores | NodeScores:
         network = self.network

@@ -33,7 +33,7 @@ from mmgrec_plugins._sparse import FixedMatrix, bipartite, normalized
 from mmgrec_plugins.quantizers.ensemble import calibrated, folded, joined
 from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs, modality_weights
 
-__all__ = ["GraphEncoder", "GraphNetwork", "GraphTask", "best_of"]
+__all__ = ["GraphEncoder", "GraphNetwork", "GraphTask", "best_of", "place_cold_items"]
 
 Loss = Literal["bpr", "softmax"]
 
@@ -230,7 +230,7 @@ class GraphEncoder:
         full, weights = joined(members, recall)
         if len(members) > 1:
             context.reporter.note(f"members joined by validation: {dict(zip(self.losses, weights, strict=True))}")
-        full = with_cold_items(full, data, item_graph, recall)
+        full = self.with_cold_items(full, data, item_graph, recall)
         small = folded(full, self.rank or full.dim)
         result = calibrated(small, data, context.generator("calibration"))
         return Representations(user=result.user * self.sharpness, item=result.item)
@@ -286,6 +286,17 @@ class GraphEncoder:
             recall=recall,
         )
 
+    def with_cold_items(
+        self, given: Representations, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall
+    ) -> Representations:
+        """Items without a training interaction get a vector from their features, unless Eq. 4 gave them one."""
+        if self.fuse_features or not (data.train.item_degree == 0).any():
+            return given
+        if item_graph is None and data.features:
+            graphs = modality_graphs(data, num_neighbors=self.num_neighbors)
+            item_graph = joined_item_graph(graphs, modality_weights(data, graphs, recall))
+        return place_cold_items(given, data, item_graph, recall)
+
     def _member(
         self, loss: Loss, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall, context: Context
     ) -> Representations:
@@ -319,7 +330,7 @@ def best_of(
     return best
 
 
-def with_cold_items(
+def place_cold_items(
     given: Representations, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall
 ) -> Representations:
     """Items without a training interaction take the mean of the items that resemble them, at a length by validation.
@@ -327,8 +338,6 @@ def with_cold_items(
     Where nothing resembles a cold item it takes the mean of all items.
     """
     cold = data.train.item_degree == 0
-    if not cold.any():
-        return given
     warm_mean = given.item[~cold].mean(0)
     guess = warm_mean.expand(int(cold.sum()), -1)
     if item_graph is not None:

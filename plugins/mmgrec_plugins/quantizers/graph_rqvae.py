@@ -25,7 +25,7 @@ from mmgrec.training import Task, train
 from mmgrec.validation import ValidationRecall
 from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
 from mmgrec_plugins.quantizers.ensemble import calibrated
-from mmgrec_plugins.quantizers.graph import GraphEncoder, GraphTask, with_cold_items
+from mmgrec_plugins.quantizers.graph import GraphEncoder, GraphTask
 
 __all__ = ["GraphRQVAE"]
 
@@ -81,7 +81,7 @@ class GraphRQVAE(Quantizer):
         ).to(context.device)
         task = _AlternatingTask(ranking, autoencoder, context.generator("codebooks"))
         train(task, self.graph.training(), context, "graph-rqvae")
-        found = with_cold_items(ranking.representations(), data, item_graph, recall)
+        found = self.graph.with_cold_items(ranking.representations(), data, item_graph, recall)
         quantized = _quantized(found, autoencoder.cpu())
         return Quantization(
             representations=calibrated(found, data, context.generator("calibration")), codes=quantized.codes
