@@ -23,7 +23,8 @@ class UserError(Exception):
         self.where = where
         self.remedy = remedy
         sentence = f"{where}: {what}" if where else what
-        super().__init__((f"{sentence}; {remedy}" if remedy else sentence).rstrip(".") + ".")
+        sentence = f"{sentence}; {remedy}" if remedy else sentence
+        super().__init__(sentence if sentence.endswith(("?", "!")) else sentence.rstrip(".") + ".")
 
 
 class DataError(UserError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
@@ -39,7 +39,16 @@ class Options:
     seed: Annotated[int, Ge(0)] = 0
     mask: Literal["train+valid", "train"] = "train+valid"  # what is never recommended at test time
     top_k: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (10, 20)  # lengths of the lists
-    metrics: Annotated[tuple[str, ...], MinLen(1)] = ("recall", "ndcg", "precision", "mrr", "hit-rate", "coverage")
+    metrics: Annotated[tuple[str, ...], MinLen(1)] = (
+        "recall",
+        "ndcg",
+        "precision",
+        "mrr",
+        "hit-rate",
+        "coverage",
+        "novelty",
+        "popularity-bias",
+    )
     oracle_users: Annotated[int, Ge(0)] = 200  # users whose lists are held against the exact decoder; 0: none
 
 
@@ -70,18 +79,27 @@ class Experiment:
     metrics: Mapping[str, Metric]
 
     @classmethod
-    def of(cls, config: Settings, *, over: Settings | None = None, registry: Registry | None = None) -> Experiment:
+    def of(
+        cls,
+        config: Settings,
+        *,
+        over: Settings | None = None,
+        registry: Registry | None = None,
+        problems: Sequence[str] = (),
+    ) -> Experiment:
         """Check values and load the plugins they name.
 
         Args:
             config: a configuration: keys of `Options`, tables of `SECTIONS`.
             over: the same shape, laid over the configuration *and* over every preset that is compared.
             registry: the installed plugins by default.
+            problems: what is known to be wrong already; told with the rest.
 
         Raises:
             SettingsError: with everything that is wrong.
         """
-        maker = _Maker(_checked(config), _checked(over or {}), registry or Registry.discover())
+        found = list(problems)
+        maker = _Maker(_checked(config, found), _checked(over or {}, found), registry or Registry.discover(), found)
         options = maker.options()
         source = maker.data()
         models = (maker.mmgrec("mmgrec", options.preset, maker.main()), *maker.compared())
@@ -133,10 +151,10 @@ def preset_of(label: str) -> str:
     return label.removeprefix("mmgrec (").removesuffix(")")
 
 
-def _checked(config: Settings) -> dict[str, Any]:  # Any: TOML
-    """The configuration with lists of names as tables; unknown keys and misplaced tables are refused."""
+def _checked(config: Settings, problems: list[str]) -> dict[str, Any]:  # Any: TOML
+    """The configuration with lists of names as tables, without unknown keys and misplaced values: those are told."""
     known = [field.name for field in dataclasses.fields(Options)]
-    problems = [f"{key}: there is no such setting; {near_miss(key, [*known, *SECTIONS])}"
+    problems += [f"{key}: there is no such setting; {near_miss(key, [*known, *SECTIONS])}"
                 for key in config if key not in known and key not in SECTIONS]  # fmt: skip
     out: dict[str, Any] = {}
     for key, value in config.items():
@@ -147,9 +165,9 @@ def _checked(config: Settings) -> dict[str, Any]:  # Any: TOML
         elif key in ("baselines", "compare"):
             tables = typing.cast(Settings, value)
             problems += [f"{key}.{name}: a table is needed" for name, one in tables.items() if not _is_table(one)]
-        out[key] = value
-    if problems:
-        raise SettingsError(problems)
+            out[key] = {name: one for name, one in tables.items() if _is_table(one)}
+        elif key in known or key in SECTIONS:
+            out[key] = value
     return out
 
 
@@ -160,12 +178,12 @@ def _is_table(value: object) -> bool:
 class _Maker:
     """Makes the parts of one Experiment and collects what is wrong with them."""
 
-    def __init__(self, config: dict[str, Any], over: dict[str, Any], registry: Registry) -> None:
+    def __init__(self, config: dict[str, Any], over: dict[str, Any], registry: Registry, problems: list[str]) -> None:
         self.config = config
         self.over = over
         self.both = merge(config, over)
         self.registry = registry
-        self.problems: list[str] = []
+        self.problems = problems
         self.data_name = ""
 
     def options(self) -> Options:
@@ -210,8 +228,7 @@ class _Maker:
         where = "" if label == "mmgrec" else f"compare.{preset}."
         if preset not in PRESETS:
             self.problems.append(f"preset: there is no preset {preset!r}; {near_miss(preset, PRESETS)}")
-            return None
-        base: Mapping[str, Settings] = PRESETS[preset]
+        base: Mapping[str, Settings] = PRESETS.get(preset, {})
         names: dict[str, str] = {}
         parts: dict[str, object] = {}
         for part, default in PARTS.items():

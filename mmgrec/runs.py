@@ -106,9 +106,7 @@ class Run:
         known = [model.label for model in self.experiment.models]
         raise RunError(f"it holds no weights of {label!r}", where=str(self.folder.path), remedy=near_miss(label, known))
 
-    def evaluated(
-        self, label: str, *, split: Split, mask: Mask | None = None, top_k: tuple[int, ...] = ()
-    ) -> Report:
+    def evaluated(self, label: str, *, split: Split, mask: Mask | None = None, top_k: tuple[int, ...] = ()) -> Report:
         """Evaluate a stored model again; what is not given is the run's own."""
         options = self.experiment.options
         return evaluate(

@@ -183,17 +183,18 @@ def _comments(cls: type) -> dict[str, str]:
 # --------------------------------------------------------------------------- from text to values, and back
 
 
-def apply_sets(sets: Iterable[str], *, parts: Iterable[str]) -> dict[str, dict[str, object]]:
+def apply_sets(sets: Iterable[str], *, parts: Iterable[str], problems: list[str]) -> dict[str, dict[str, object]]:
     """``["quantizer.codebook_size=256"]`` to ``{"quantizer": {"codebook_size": 256}}``.
 
     Values are TOML literals; anything else is a string. Later ones win.
 
-    Raises:
-        SettingsError: for every entry that is no ``part.field=value`` or names an unknown part.
+    Args:
+        sets: entries of the form ``part.field=value``.
+        parts: the parts that may be named.
+        problems: a sentence is added for every entry of another form or with an unknown part.
     """
     known = list(parts)
     values: dict[str, dict[str, object]] = {}
-    problems: list[str] = []
     for entry in sets:
         name, equals, text = entry.partition("=")
         part, *path = [step.strip() for step in name.split(".")]
@@ -204,8 +205,6 @@ def apply_sets(sets: Iterable[str], *, parts: Iterable[str]) -> dict[str, dict[s
         else:
             table = functools.reduce(_table, path[:-1], values.setdefault(part, {}))
             table[path[-1]] = _parsed(text.strip())
-    if problems:
-        raise SettingsError(problems)
     return values
 
 

@@ -99,8 +99,9 @@ def experiment_of(
         wanted = list(dict.fromkeys(one.strip() for one in baselines.split(",") if one.strip()))
         known = base.get("baselines", {})
         base["baselines"] = {one: known.get(one, {}) if isinstance(known, dict) else {} for one in wanted}
-    over = merge(apply_sets(sets or [], parts=SECTIONS), flags)
-    return Experiment.of(base, over=over)
+    problems: list[str] = []
+    over = merge(apply_sets(sets or [], parts=SECTIONS, problems=problems), flags)
+    return Experiment.of(base, over=over, problems=problems)
 
 
 def device_of(name: str) -> torch.device:

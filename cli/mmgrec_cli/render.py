@@ -93,7 +93,7 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]], *, num
     made = Table(title=escape(title) or None, title_justify="left", title_style="bold")
     for place, name in enumerate(head):
         right = place >= len(head) - numbers
-        made.add_column(escape(name), justify="right" if right else "left", no_wrap=right)
+        made.add_column(escape(name), justify="right" if right else "left", no_wrap=right or place == 0)
     for row in rows:
         made.add_row(*(cell(one) for one in row))
     _out().print(made)
@@ -143,7 +143,7 @@ def results(found: Mapping[str, Any]) -> None:
         f"{facts['num_interactions']} interactions; seed {found['seed']}"
     )
     rows = found["results"]
-    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    names = _shown_metrics(list(dict.fromkeys(name for row in rows for name in row["metrics"])))
     for split in dict.fromkeys(row["split"] for row in rows):
         table(
             f"{split} ({rows[0]['mask']} masked)" if split == "test" else f"{split} (train masked)",
@@ -172,6 +172,13 @@ def results(found: Mapping[str, Any]) -> None:
         f"{lists['seen']} seen items" + ("" if gap is None else f"; {gap:.1%} of the exact decoder's top 10 are found")
     )
     text(f"Run folder: {found['run']}")
+
+
+def _shown_metrics(names: list[str]) -> list[str]:
+    """Every metric at the first length, the two main ones at the others too; all are in the run folder."""
+    lengths = list(dict.fromkeys(name.partition("@")[2] for name in names))
+    main = list(dict.fromkeys(name.partition("@")[0] for name in names))[:2]
+    return [name for name in names if name.endswith(f"@{lengths[0]}") or name.partition("@")[0] in main]
 
 
 def evaluation(model: str, report: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A quantizer that learns nothing: tokens are hash values, representations are random vectors."""
+"""A quantizer that learns nothing: tokens are hash values, representations a random sketch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from torch import Tensor
 
 from mmgrec import Codes, Context, Dataset, Quantization, Quantizer, Representations
 
@@ -18,12 +17,12 @@ class HashQuantizer(Quantizer):
 
     num_levels: Annotated[int, Ge(1)] = 3
     codebook_size: Annotated[int, Ge(2)] = 64
-    dim: Annotated[int, Ge(1)] = 16  # of the representations
+    dim: Annotated[int, Ge(1)] = 64  # of the representations
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
         item = torch.arange(data.num_items)[:, None]  # [I, 1]
         level = torch.arange(self.num_levels)  # [L]
-        mixed = (item * 2654435761 + level * 40503) % 2**32  # Knuth's multiplicative hash
+        mixed = (item + 1) * (2654435761 + 2246822518 * level) % 2**32  # multiplicative, another factor a level
         token = (mixed >> 13) % self.codebook_size  # [I, L]
         context.reporter.note(f"hash: {data.num_items} items, {self.num_levels} levels")
         return Quantization(
@@ -32,8 +31,10 @@ class HashQuantizer(Quantizer):
         )
 
     def _representations(self, data: Dataset, context: Context) -> Representations:
-        """A user is the sum of random item vectors: near to users with the same items."""
-        item = torch.randn(data.num_items, self.dim, generator=context.generator("items")) / self.dim**0.5
-        user: Tensor = torch.zeros(data.num_users, self.dim)
-        user.index_add_(0, data.train.user, item[data.train.item])
-        return Representations(user=user, item=item)
+        """A random sketch of who chose what: items with common users are near each other."""
+        user, item = data.train.user, data.train.item
+        sketch = torch.randn(data.num_users, self.dim, generator=context.generator("sketch"))
+        items = torch.zeros(data.num_items, self.dim).index_add(0, item, sketch[user])
+        items = torch.nn.functional.normalize(items)
+        users = torch.zeros(data.num_users, self.dim).index_add(0, user, items[item])
+        return Representations(user=users, item=items)

@@ -1,0 +1,144 @@
+"""What is done with a finished run: ids, evaluate, compare, recommend, config show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import polars
+import pytest
+
+Command = Callable[..., "CompletedProcess[str]"]
+
+
+def answer(done: CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_ids_tells_the_health_level_by_level(mmgrec: Command, finished: Path) -> None:
+    found = answer(mmgrec("ids", str(finished), "--json"))
+    assert found["num_levels"] == 4
+    assert len(found["usage"]) == len(found["perplexity"]) == 4
+    assert found["hash"] == json.loads((finished / "results.json").read_text())["rec_ids"]["hash"]
+
+
+def test_ids_prints_a_table(mmgrec: Command, finished: Path) -> None:
+    assert "unique before the collision token" in mmgrec("ids", str(finished)).stdout
+
+
+@pytest.mark.parametrize("model", ["mmgrec", "mmgrec (paper)"])
+def test_a_stored_model_evaluates_to_its_stored_result(mmgrec: Command, finished: Path, model: str) -> None:
+    found = answer(mmgrec("evaluate", str(finished), "--model", model, "--json"))
+    rows = json.loads((finished / "results.json").read_text())["results"]
+    (stored,) = [row for row in rows if (row["model"], row["split"]) == (model, "test")]
+    assert found["metrics"] == pytest.approx(stored["metrics"])
+
+
+def test_evaluate_takes_another_mask_and_length(mmgrec: Command, finished: Path) -> None:
+    found = answer(mmgrec("evaluate", str(finished), "--mask", "train", "-k", "3", "--split", "test", "--json"))
+    assert found["mask"] == "train"
+    assert "recall@3" in found["metrics"]
+    assert "recall@10" not in found["metrics"]
+
+
+def test_a_model_without_weights_is_refused(mmgrec: Command, finished: Path) -> None:
+    done = mmgrec("evaluate", str(finished), "--model", "popularity")
+    assert done.returncode == 2
+    assert "it holds no weights of 'popularity'" in done.stderr
+
+
+def test_compare_within_a_run_tests_the_first_against_the_others(mmgrec: Command, finished: Path) -> None:
+    rows = answer(mmgrec("compare", str(finished), "--json"))
+    assert [(row["first"], row["second"]) for row in rows] == [
+        ("mmgrec", "mmgrec (paper)"),
+        ("mmgrec", "popularity"),
+        ("mmgrec", "itemknn"),
+    ]
+    assert all(0 <= row["p"] <= row["p_holm"] <= 1 for row in rows)
+    for row in rows:
+        assert row["difference"] == pytest.approx(row["first_value"] - row["second_value"])
+
+
+def test_compare_across_runs_names_them(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").symlink_to(finished)
+    rows = answer(mmgrec("compare", str(finished), "other", "--metric", "ndcg@10", "--json"))
+    same = next(row for row in rows if row["second"] == "other: mmgrec")
+    assert (same["difference"], same["p"]) == (0, 1)
+
+
+def test_an_unknown_metric_gets_a_hint(mmgrec: Command, finished: Path) -> None:
+    done = mmgrec("compare", str(finished), "--metric", "recall@11")
+    assert done.returncode == 2
+    assert "did you mean 'recall@10'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["top.jsonl", "top.parquet"])
+def test_recommend_writes_ranked_rows(mmgrec: Command, finished: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "users.txt").write_text("user\n7\n0\n7\n")
+    mmgrec("recommend", str(finished), "--users", "users.txt", "-k", "4", "--out", name)
+    read = polars.read_parquet if name.endswith("parquet") else polars.read_ndjson
+    frame = read(tmp_path / name)
+    assert frame.columns == ["user", "rank", "item", "score"]
+    assert frame["user"].to_list() == ["7"] * 4 + ["0"] * 4
+    assert frame["rank"].to_list() == [1, 2, 3, 4] * 2
+    assert frame.unique(["user", "item"]).height == 8
+
+
+def test_recommend_keeps_to_an_allow_list(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
+    polars.DataFrame({"user": [1, 2, 3]}).write_parquet(tmp_path / "users.parquet")
+    (tmp_path / "stock.txt").write_text("4\n8\n15\n")
+    done = mmgrec("recommend", str(finished), "--users", "users.parquet", "--out", "o.jsonl", "--allow", "stock.txt")
+    assert done.returncode == 0, done.stderr
+    assert set(polars.read_ndjson(tmp_path / "o.jsonl")["item"]) <= {"4", "8", "15"}
+
+
+def test_recommend_excludes_what_it_is_told_to(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
+    from mmgrec.settings import read_toml
+    from mmgrec.synthetic import planted
+
+    values = read_toml(finished / "run.toml")["data"]
+    assert isinstance(values, dict)
+    data = planted(num_users=values["num_users"], num_items=values["num_items"], mean_interactions=10.0)
+    (tmp_path / "users.txt").write_text("\n".join(map(str, range(40))))
+    mmgrec("recommend", str(finished), "--users", "users.txt", "--out", "o.jsonl", "--exclude", "all", "-k", "20")
+    frame = polars.read_ndjson(tmp_path / "o.jsonl")
+    known = data.train.merged(data.valid).merged(data.test)
+    pairs = set(zip(known.user.tolist(), known.item.tolist(), strict=True))
+    given = set(zip(map(int, frame["user"]), map(int, frame["item"]), strict=True))
+    assert given
+    assert not given & pairs
+
+
+def test_unknown_users_are_told(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_text("1\nzoe\nbob\n")
+    done = mmgrec("recommend", str(finished), "--users", "users.txt", "--out", "o.jsonl")
+    assert done.returncode == 2
+    assert "users.txt: 2 of 3 users are not in the data, 'zoe' is the first" in done.stderr
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_config_show_prints_a_file_that_config_takes(mmgrec: Command, tmp_path: Path) -> None:
+    shown = mmgrec("config", "show", "--quantizer", "hash", "--set", "network.dim=24", "--toml")
+    (tmp_path / "mine.toml").write_text(shown.stdout)
+    found = answer(mmgrec("config", "show", "--config", "mine.toml", "--json"))
+    assert (found["quantizer"]["name"], found["network"]["dim"]) == ("hash", 24)
+
+
+def test_config_show_explains_settings(mmgrec: Command) -> None:
+    told = mmgrec("config", "show", "--quantizer", "hash").stdout
+    assert "codebook_size" in told
+    assert "int >= 2" in told
+    assert "of the representations" in told
+
+
+def test_flags_win_over_sets_over_the_file(mmgrec: Command, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('seed = 5\n[network]\ndim = 8\nnum_heads = 1\n[quantizer]\nname = "rqvae"\n')
+    found = answer(
+        mmgrec("config", "show", "--config", "c.toml", "--set", "network.dim=12", "--quantizer", "hash", "--json")
+    )
+    assert (found["seed"], found["network"]["dim"], found["network"]["num_heads"]) == (5, 12, 1)
+    assert found["quantizer"]["name"] == "hash"
