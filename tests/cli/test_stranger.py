@@ -37,18 +37,9 @@ def test_it_can_be_blocked(mmgrec: Command) -> None:
 
 
 def test_its_own_tests_pass(plugin_home: Path) -> None:
+    options = ["-p", "no:cacheprovider", "-c", str(EXAMPLE / "pyproject.toml"), str(EXAMPLE / "tests")]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "--rootdir",
-            str(EXAMPLE),
-            str(EXAMPLE / "tests"),
-        ],
+        [sys.executable, "-m", "pytest", *options],
         env={"PYTHONPATH": str(plugin_home), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
