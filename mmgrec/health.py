@@ -6,6 +6,7 @@ level is looked at by itself. Knows tokens and codebooks, not how they were made
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ __all__ = ["Health", "health"]
 LOW_USAGE = 0.2  # of the codewords that could be used
 LOW_PERPLEXITY = 0.1  # of the codewords that could be used
 LOW_UNIQUE = 0.5  # of the items
-HIGH_UNIQUE = 0.95  # of the items; a level below such a prefix has little left to tell
+FEW_LEFT = 0.05  # of the items; a level that has fewer to tell apart may be as uneven as it likes
 BIG_GROUP = 0.02  # of the items
 SMALL_GROUP = 16  # items; a group up to this size is never an alarm
 
@@ -92,7 +93,7 @@ def health(
     sizes = (*codes.level_sizes, rec_ids.level_sizes[-1])
     counts = [torch.bincount(column, minlength=size) for column, size in zip(columns, sizes, strict=True)]
     entropy = tuple(_entropy(count) for count in counts)
-    alone, group = _prefixes(codes)
+    mixed, group = _prefixes(codes)
     if reconstruction is None and vectors is not None and codes.codebooks is not None:
         reconstruction = _reconstruction(codes.token, codes.codebooks, vectors)
     size, number = torch.unique(group, return_counts=True)
@@ -101,16 +102,16 @@ def health(
         level_sizes=sizes,
         usage=tuple(float((count > 0).double().mean()) for count in counts),
         entropy=entropy,
-        perplexity=tuple(float(torch.tensor(value, dtype=torch.float64).exp()) for value in entropy),
+        perplexity=tuple(math.exp(value) for value in entropy),
         reconstruction=None if reconstruction is None else tuple(float(value) for value in reconstruction),
-        unique_before_collision=alone[-1],
+        unique_before_collision=1.0 - float(mixed[-1].double().mean()) if num_items else 1.0,
         distinct_before_collision=group.numel() / max(num_items, 1),
         largest_group=int(group.max()) if group.numel() else 0,
         group_sizes=dict(zip(size.tolist(), number.tolist(), strict=True)),
         hash=rec_ids.hash,
         alarms=(),
     )
-    return _with_alarms(report, [0.0, *alone[:-1]])
+    return _with_alarms(report, codes, mixed)
 
 
 def _entropy(count: Tensor) -> float:
@@ -119,15 +120,15 @@ def _entropy(count: Tensor) -> float:
     return float(-(share * share.log()).sum()) + 0.0  # no negative zero
 
 
-def _prefixes(codes: Codes) -> tuple[list[float], Tensor]:
-    """Share of items that are alone under the first 1 … L tokens, and the sizes of the groups ``[G]`` of all L."""
+def _prefixes(codes: Codes) -> tuple[list[Tensor], Tensor]:
+    """Which items are not alone under the first 0 … L tokens, each ``[num_items]``; sizes ``[G]`` of all groups."""
     node = torch.zeros(codes.num_items, dtype=torch.int64)
     group = torch.tensor([codes.num_items])
-    alone = []
+    mixed = [group[node] > 1]
     for level, size in enumerate(codes.level_sizes):
         _, node, group = torch.unique(node * size + codes.token[:, level], return_inverse=True, return_counts=True)
-        alone.append(float((group == 1).sum()) / max(codes.num_items, 1))
-    return alone, group
+        mixed.append(group[node] > 1)
+    return mixed, group
 
 
 def _reconstruction(token: Tensor, codebooks: tuple[Tensor, ...], vectors: Tensor) -> list[float]:
@@ -141,18 +142,20 @@ def _reconstruction(token: Tensor, codebooks: tuple[Tensor, ...], vectors: Tenso
     return errors
 
 
-def _with_alarms(report: Health, known: list[float]) -> Health:
-    """Say what is wrong; `known`: share of items that the tokens before each level already tell apart."""
+def _with_alarms(report: Health, codes: Codes, mixed: list[Tensor]) -> Health:
+    """Say what is wrong. How evenly a level is used is asked of the items that the tokens before it leave `mixed`."""
     alarms = []
-    for level, size in enumerate(report.level_sizes[:-1]):
+    for level, size in enumerate(codes.level_sizes):
         possible = min(size, report.num_items)
         used = round(report.usage[level] * size)
+        left = codes.token[mixed[level], level]
+        even = math.exp(_entropy(torch.bincount(left)))
         if possible > 1 and used < LOW_USAGE * possible:
             alarms.append(f"level {level} has collapsed: items use {used} of {size} codewords")
-        elif report.perplexity[level] < LOW_PERPLEXITY * possible and known[level] < HIGH_UNIQUE:
+        elif left.numel() > FEW_LEFT * report.num_items and even < LOW_PERPLEXITY * min(size, left.numel()):
             alarms.append(
                 f"level {level} is close to collapse: {used} of {size} codewords are used, but so unevenly that "
-                f"{report.perplexity[level]:.1f} would do (perplexity)"
+                f"{even:.1f} would do (perplexity of the {left.numel()} items that it has to tell apart)"
             )
     if report.largest_group > max(SMALL_GROUP, BIG_GROUP * report.num_items):
         share = report.largest_group / report.num_items

@@ -27,11 +27,14 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from mmgrec.interfaces import Context
+from mmgrec.randomness import seeded
 from mmgrec.training import Task, TrainingSettings, train
 from mmgrec_kernels.residual_lookup import nearest_codeword, residual_lookup
 from mmgrec_plugins.quantizers._kmeans import residual_kmeans
 
 __all__ = ["AutoencoderSettings", "AutoencoderTask", "ResidualAutoencoder", "fit_autoencoder"]
+
+_LEAST_BATCH = 64  # items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +49,13 @@ class AutoencoderSettings:
     restart: bool = True  # of codewords that no item uses, after each epoch
     warmup_epochs: Annotated[int, Ge(0)] = 30  # without quantization, before the codebooks start
     epochs: Annotated[int, Ge(0)] = 100
-    steps_per_epoch: Annotated[int, Ge(1)] = 10  # at least: small catalogues take smaller batches
+    steps_per_epoch: Annotated[int, Ge(1)] = 10  # wanted: small catalogues take smaller batches, of 64 items at least
     batch_size: Annotated[int, Ge(1)] = 512  # items, at most
     learning_rate: Annotated[float, Gt(0)] = 3e-3  # of Adam; falls to zero along a cosine
 
     def batch_items(self, num_items: int) -> int:
         """Items of a batch, of so many in all."""
-        return max(1, min(self.batch_size, -(-num_items // self.steps_per_epoch)))
+        return min(self.batch_size, max(_LEAST_BATCH, -(-num_items // self.steps_per_epoch)))
 
 
 class ResidualAutoencoder(nn.Module):
@@ -111,15 +114,15 @@ class ResidualAutoencoder(nn.Module):
         """Eq. 10 for the items ``[B, dim]``; ``"loss"`` is the sum of the others, commitment weighted by mu."""
         x = self._standardised(x)
         z = self.encoder(x)  # Eq. 6
-        tokens = residual_lookup(z.detach(), list(self.codebooks.detach())).tokens
-        r, quantized = z, torch.zeros_like(z)
-        codebook, commitment = z.new_zeros(()), z.new_zeros(())
-        for level in range(self.codebooks.shape[0]):
-            e = F.embedding(tokens[:, level], self.codebooks[level])  # Eq. 7
-            codebook = codebook + (r.detach() - e).square().sum(dim=1).mean()
-            commitment = commitment + (r - e.detach()).square().sum(dim=1).mean()
-            r = r - e  # Eq. 8
-            quantized = quantized + e
+        tokens = residual_lookup(z.detach(), list(self.codebooks.detach())).tokens  # [B, L], Eq. 7
+        num_levels, size, _ = self.codebooks.shape
+        place = tokens + torch.arange(0, num_levels * size, size, device=tokens.device)
+        e = F.embedding(place, self.codebooks.flatten(0, 1))  # [B, L, latent]
+        total = e.cumsum(dim=1)
+        r = z[:, None] - (total - e)  # [B, L, latent], Eq. 8
+        quantized = total[:, -1]
+        codebook = (r.detach() - e).square().sum(dim=(1, 2)).mean()
+        commitment = (r - e.detach()).square().sum(dim=(1, 2)).mean()
         x_hat = self.decoder(z + (quantized - z).detach())  # Eq. 9
         reconstruction = (x - x_hat).square().sum(dim=1).mean()
         loss = reconstruction + codebook + self.settings.commitment * commitment
@@ -260,8 +263,9 @@ def fit_autoencoder(
 
 def _mlp(dim: int, hidden_dim: int, out_dim: int, generator: torch.Generator) -> nn.Sequential:
     """Two layers; He's start for the first, its linear form for the second."""
-    first, second = nn.Linear(dim, hidden_dim), nn.Linear(hidden_dim, out_dim)
-    for layer, gain in ((first, 2.0), (second, 1.0)):
-        nn.init.normal_(layer.weight, std=(gain / layer.in_features) ** 0.5, generator=generator)
-        nn.init.zeros_(layer.bias)
+    with seeded(generator):
+        first, second = nn.Linear(dim, hidden_dim), nn.Linear(hidden_dim, out_dim)
+        for layer, gain in ((first, 2.0), (second, 1.0)):
+            nn.init.normal_(layer.weight, std=(gain / layer.in_features) ** 0.5)
+            nn.init.zeros_(layer.bias)
     return nn.Sequential(first, nn.ReLU(), second)
