@@ -7,6 +7,7 @@ is damaged. Nothing is ever unpickled. Knows nothing of models.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -43,7 +44,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise _refused(path, len(content), error) from error
 
 
@@ -114,8 +116,11 @@ class CheckpointFolder:
     keep: int = 2
 
     def save(self, number: int, *, tensors: Tensors, meta: Meta) -> None:
-        """Write checkpoint `number`, then drop the oldest beyond `keep`."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """Write checkpoint `number`, then drop the oldest beyond `keep`.
+
+        Raises:
+            RunError: if the disk refuses; older checkpoints are intact.
+        """
         target = self.root / f"{number:08d}"
         if target.exists():  # a damaged one of the same number: `latest` has passed it over
             shutil.rmtree(target)

@@ -128,6 +128,7 @@ def train(task: Task[Batch], settings: TrainingSettings, context: Context, stage
         _save(store, task.module, optimizer, state)
     if state.best:
         task.module.load_state_dict(state.best)
+    task.module.eval()  # also where everything came from a checkpoint
     facts = {"best_epoch": float(state.best_epoch)} | ({"score": state.best_score} if state.best else {})
     context.reporter.end(stage, facts)
     return state.history
