@@ -45,9 +45,9 @@ class GeneratorTraining(TrainingSettings):
     schedule: Literal["constant", "cosine"] = "cosine"
     clip_norm: Annotated[float, Ge(0)] = 1.0
     validate_every: Annotated[int, Ge(1)] = 2
-    batch_size: Annotated[int, Ge(1)] = 256  # users
+    batch_size: Annotated[int, Ge(1)] = 128  # users
     targets: Literal["teacher", "interactions"] = "teacher"
-    targets_per_user: Annotated[int, Ge(1)] = 10  # per step
+    targets_per_user: Annotated[int, Ge(1)] = 8  # per step
     input_share: Annotated[float, Gt(0), Lt(1)] = 0.4  # of a history, at least; `interactions` only
     target_share: Annotated[float, Gt(0), Lt(1)] = 0.2  # of a history, at least; `interactions` only
     label_smoothing: Annotated[float, Ge(0), Le(1)] = 0.0  # over the children of a prefix; `interactions` only

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 __all__ = ["PRESETS"]
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    "recipe": {},  # the defaults of the classes are the recipe
+    "recipe": {"decoder": {"num_beams": 100}},  # the rest of the recipe is the defaults of the classes
     "paper": {
         "quantizer": {
             "codebook_size": 128,
@@ -20,7 +20,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
                 "convolution": "sage",
                 "fuse_features": True,
                 "losses": ["bpr"],
-                "item_graph_scale": 0.0,
+                "item_graph_scale": [0.0],
                 "regularization": [1e-3],
                 "learning_rate": 1e-3,
             },

@@ -33,7 +33,7 @@ from mmgrec_plugins._sparse import FixedMatrix, bipartite, normalized
 from mmgrec_plugins.quantizers.ensemble import calibrated, folded, joined
 from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs, modality_weights
 
-__all__ = ["GraphEncoder", "GraphNetwork", "GraphTask", "best_of", "place_cold_items"]
+__all__ = ["Best", "GraphEncoder", "GraphNetwork", "GraphTask", "best_of", "place_cold_items"]
 
 Loss = Literal["bpr", "softmax"]
 
@@ -199,14 +199,14 @@ def _csr(edges: Tensor, size: int) -> Tensor:
 class GraphEncoder:
     """How users and items get their representations."""
 
-    dim: Annotated[int, Ge(1)] = 64  # of each member
+    dim: Annotated[int, Ge(1)] = 128  # of each member
     num_layers: Annotated[int, Ge(0)] = 2
     convolution: Literal["sage", "light"] = "light"
     fuse_features: bool = False  # Eq. 4: items start at W m_i + e_i
     losses: Annotated[tuple[Loss, ...], MinLen(1)] = ("bpr", "softmax")
-    item_graph_scale: Annotated[float, Ge(0)] = 1.0  # s; 0: no item graph
+    item_graph_scale: Annotated[tuple[float, ...], MinLen(1)] = (1.0, 0.5)  # s of bpr; half the first of the softmax
     num_neighbors: Annotated[int, Ge(1)] = 10  # of an item in a modality's graph
-    regularization: Annotated[tuple[float, ...], MinLen(1)] = (3e-3, 1e-2, 3e-2)  # L2 with bpr; several: by validation
+    regularization: Annotated[tuple[float, ...], MinLen(1)] = (3e-3, 1e-2)  # L2 with bpr; several: by validation
     temperature: Annotated[float, Gt(0)] = 0.2  # of the softmax
     num_negatives: Annotated[int, Ge(1)] = 500  # of the softmax, shared by a batch
     rank: Annotated[int, Ge(0)] = (
@@ -216,7 +216,7 @@ class GraphEncoder:
     batch_size: Annotated[int, Ge(1)] = 4096  # edges
     epochs: Annotated[int, Ge(0)] = 300
     learning_rate: Annotated[float, Gt(0)] = 5e-3
-    patience: Annotated[int, Ge(1)] = 5  # validations
+    patience: Annotated[int, Ge(1)] = 6  # validations
     validate_every: Annotated[int, Ge(1)] = 5  # epochs
     validation_users: Annotated[int, Ge(1)] = 10_000  # at most, a seeded sample
 
@@ -246,7 +246,7 @@ class GraphEncoder:
 
     def item_graph(self, data: Dataset, recall: ValidationRecall, context: Context) -> FixedMatrix | None:
         """``S``, its modalities weighted by what each says on validation; None without features or scale."""
-        if not data.features or not self.item_graph_scale:
+        if not data.features or not max(self.item_graph_scale):
             return None
         graphs = modality_graphs(data, num_neighbors=self.num_neighbors)
         weights = modality_weights(data, graphs, recall)
@@ -262,8 +262,10 @@ class GraphEncoder:
         *,
         loss: Loss,
         regularization: float,
+        scale: float | None = None,
     ) -> GraphTask:
-        """One member, ready to be trained."""
+        """One member, ready to be trained; the item graph at `scale`, by default the first of the settings."""
+        scale = self.item_graph_scale[0] if scale is None else scale
         with seeded(context.generator("start", loss)):
             network = GraphNetwork(
                 data,
@@ -272,7 +274,7 @@ class GraphEncoder:
                 convolution=self.convolution,
                 fuse=self.fuse_features,
                 item_graph=item_graph,
-                graph_scale=self.item_graph_scale * (0.5 if loss == "softmax" else 1.0),
+                graph_scale=scale * (0.5 if loss == "softmax" else 1.0),
                 graph_first=loss == "softmax",
             )
         return GraphTask(
@@ -300,33 +302,52 @@ class GraphEncoder:
     def _member(
         self, loss: Loss, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall, context: Context
     ) -> Representations:
-        """The representations by one loss, at the regularization of highest validation recall."""
-        strengths = self.regularization if loss == "bpr" else self.regularization[:1]  # the softmax has none
-        tasks = (
-            (
-                f"{loss}-{strength:g}" if len(strengths) > 1 else loss,
-                self.task(data, item_graph, recall, context, loss=loss, regularization=strength),
+        """The representations by one loss; validation chooses the regularization, then the scale of the item graph."""
+
+        def best(choices: list[tuple[float, float]]) -> Best:
+            tasks = (
+                (
+                    f"{loss}-{strength:g}-{scale:g}",
+                    self.task(data, item_graph, recall, context, loss=loss, regularization=strength, scale=scale),
+                )
+                for strength, scale in choices
             )
-            for strength in strengths
-        )
-        return best_of(tasks, self.training(), context, "graph")
+            return best_of(tasks, self.training(), context, "graph")
+
+        first, *others = self.item_graph_scale
+        if loss == "softmax":  # it has no regularization
+            return best([(0.0, first)]).representations
+        found = best([(strength, first) for strength in self.regularization])
+        if not others or item_graph is None:
+            return found.representations
+        strength = self.regularization[found.place]
+        other = best([(strength, scale) for scale in others])
+        return max(found, other, key=lambda one: one.score).representations
 
 
-def best_of(
-    tasks: Iterable[tuple[str, GraphTask]], settings: TrainingSettings, context: Context, stage: str
-) -> Representations:
-    """Train each task; the representations of the one with the highest validation recall (ties: the first)."""
-    best: Representations | None = None
-    best_score, chosen, count = -1.0, "", 0
-    for name, task in tasks:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Best:
+    """The winner among trained tasks."""
+
+    place: int  # in the order of the tasks
+    score: float  # validation recall
+    representations: Representations
+
+
+def best_of(tasks: Iterable[tuple[str, GraphTask]], settings: TrainingSettings, context: Context, stage: str) -> Best:
+    """Train each named task; the one of highest validation recall (ties: the first)."""
+    best: Best | None = None
+    names = []
+    for place, (name, task) in enumerate(tasks):
+        names.append(name)
         train(task, settings, context, f"{stage}-{name}")
         score = task.validate() or 0.0
-        count += 1
-        if score > best_score:
-            best, best_score, chosen = task.representations(), score, name
-    if count > 1:
-        context.reporter.note(f"{stage}: {chosen} is the best of {count} on validation (recall@10 {best_score:.4f})")
+        if best is None or score > best.score:
+            best = Best(place=place, score=score, representations=task.representations())
     assert best is not None
+    context.reporter.note(
+        f"{stage}: {names[best.place]}, recall@10 {best.score:.4f} on validation, best of {len(names)}"
+    )
     return best
 
 

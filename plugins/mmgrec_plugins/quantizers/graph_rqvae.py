@@ -35,7 +35,7 @@ class GraphRQVAE(Quantizer):
     """The paper's quantizer (Eqs. 4-10)."""
 
     num_levels: Annotated[int, Ge(1)] = 3  # L
-    codebook_size: Annotated[int, Ge(2)] = 256  # C
+    codebook_size: Annotated[int, Ge(2)] = 128  # C
     schedule: Literal["alternating", "two-stage"] = "two-stage"
     graph: GraphEncoder = field(default_factory=GraphEncoder)
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)

@@ -54,4 +54,4 @@ def fit_factors(
         for dim, loss, strength in grid
     )
     best = best_of(tasks, encoder.training(), context, "train")
-    return FittedFactors(representations=best)
+    return FittedFactors(representations=best.representations)

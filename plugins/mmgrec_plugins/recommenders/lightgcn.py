@@ -27,13 +27,13 @@ class LightGCN(Recommender):
     batch_size: Annotated[int, Ge(1)] = 4096  # edges
     epochs: Annotated[int, Ge(0)] = 300
     learning_rate: Annotated[float, Gt(0)] = 5e-3
-    patience: Annotated[int, Ge(1)] = 5  # validations
+    patience: Annotated[int, Ge(1)] = 6  # validations
     validate_every: Annotated[int, Ge(1)] = 5  # epochs
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
         encoder = GraphEncoder(
             num_layers=self.num_layers,
-            item_graph_scale=0.0,
+            item_graph_scale=(0.0,),
             regularization=self.regularization,
             temperature=self.temperature,
             batch_size=self.batch_size,
