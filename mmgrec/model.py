@@ -88,7 +88,8 @@ class Network(nn.Module):
         if settings.item_input == "learnt":
             self.learnt_items = nn.Embedding(rec_ids.num_items, user_dim)
         self.project_item = nn.Linear(user_dim, dim)
-        self.project_user = nn.Linear(user_dim, dim)
+        if settings.user_input == "representation":
+            self.project_user = nn.Linear(user_dim, dim)
         self.learnt_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.encoder = nn.ModuleList(
             [_EncoderLayer(settings, position, user_dim) for _ in range(settings.num_encoder_layers)]
