@@ -177,7 +177,7 @@ def test_a_refused_replacement_leaves_the_old_content(tmp_path: Path, monkeypatc
     write_atomically(path, b"old")
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.os, "fsync", refuse)
-        with pytest.raises(RunError, match="results.json: cannot write 3 bytes"):
+        with pytest.raises(RunError, match=r"results\.json: cannot write 3 bytes"):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]

@@ -24,9 +24,8 @@ def test_the_global_generator_is_as_it_was() -> None:
 
 def test_it_is_given_back_after_an_error() -> None:
     before = torch.random.get_rng_state()
-    with pytest.raises(ValueError, match="inside"), seeded(generator(0)):
-        torch.rand(5)
-        raise ValueError("inside")
+    with pytest.raises(RuntimeError, match="negative dimension"), seeded(generator(0)):
+        torch.rand(5).new_empty(-int(torch.rand(1) + 2))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -254,7 +255,7 @@ class Slope(Task[None]):
 
     def rates(self) -> list[float]:
         places = [*self.places, float(self.module[1].detach())]
-        return [a - b for a, b in zip(places, places[1:], strict=False)]
+        return [a - b for a, b in itertools.pairwise(places)]
 
 
 PLAIN = TrainingSettings(optimizer="sgd", momentum=0.0, learning_rate=0.5, epochs=2)
