@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmgrec_kernels._chips import capability
 from mmgrec_kernels._impl import Impl, use_triton
 from mmgrec_kernels.relation_attention import reference, sizes, torch_form
 
@@ -67,7 +66,7 @@ def relation_attention(
 def _unsupported(q: Tensor) -> str:
     if q.numel() == 0:
         return f"there is nothing to compute in q of {list(q.shape)}"
-    return sizes.unsupported(length=q.shape[2], size=q.shape[3], dtype=q.dtype, chip=capability(q.device))
+    return sizes.unsupported(length=q.shape[2], size=q.shape[3], dtype=q.dtype)
 
 
 def _check(

@@ -1,15 +1,20 @@
-"""Block sizes of the attention kernels, a plain function of shape, dtype and chip. Knows neither triton nor a GPU."""
+"""Block sizes of the attention kernels, a plain function of shape, dtype and chip. Knows neither triton nor a GPU.
+
+Three ways, by what fits in registers: ``whole`` (one program a user), ``held`` (blocks of rows, all keys beside them,
+the relation map held for all heads) and ``blocked`` (keys pass in blocks).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-__all__ = ["MAX_LENGTH", "SIZES", "WHOLE_LENGTH", "Blocks", "Plan", "plan", "unsupported"]
+__all__ = ["HELD_LENGTH", "SIZES", "WHOLE_LENGTH", "Blocks", "Plan", "plan", "unsupported"]
 
 WHOLE_LENGTH = 64  # up to here one program holds a whole user
-MAX_LENGTH = 256  # beyond, a row of scores would not fit in registers
+HELD_LENGTH = 256  # up to here a row of 16-bit scores fits in registers
 SIZES = (16, 32, 64, 128)  # head widths
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -21,7 +26,7 @@ class Blocks:
     rows: int  # query rows that a program owns or has beside it
     keys: int
     warps: int
-    stages: int = 1  # copies in flight in the loop over heads
+    stages: int = 1  # copies in flight in the loops
 
     def __str__(self) -> str:
         return f"{self.rows}x{self.keys}, {self.warps} warps"
@@ -29,42 +34,56 @@ class Blocks:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Blocks of the three kernels; ``columns`` is None where the rows' kernel does the whole backward."""
+    """Blocks of one way's kernels; ``whole`` has no use for ``columns``: its rows' kernel does all the backward."""
 
+    way: Literal["whole", "held", "blocked"]
     forward: Blocks
     rows: Blocks
-    columns: Blocks | None
+    columns: Blocks
     precision: str  # of the matrix products: "tf32x3" for float32 inputs, of no effect for 16-bit ones
 
 
 def plan(*, length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
     """Blocks for histories of ``length`` items and heads of ``size`` dimensions.
 
-    >>> str(plan(length=32, size=64, dtype=torch.bfloat16, chip=90).forward)
-    '32x32, 2 warps'
+    >>> found = plan(length=32, size=64, dtype=torch.bfloat16, chip=90)
+    >>> found.way, str(found.rows)
+    ('whole', '32x32, 4 warps')
     """
-    whole = max(16, 1 << (length - 1).bit_length())  # all rows or keys
-    precision = "tf32x3" if dtype == torch.float32 else "ieee"
-    if length <= WHOLE_LENGTH:
-        warps = max(1, whole * size // 1024)
-        blocks = Blocks(rows=whole, keys=whole, warps=min(warps, 8 if whole == 64 else 4))
-        return Plan(forward=blocks, rows=blocks, columns=None, precision=precision)
-    part = 32 if whole == 256 or size == 128 or dtype == torch.float32 else 64
-    warps = 8
-    return Plan(
-        forward=Blocks(rows=part, keys=whole, warps=warps),
-        rows=Blocks(rows=part, keys=whole, warps=warps),
-        columns=Blocks(rows=whole, keys=part, warps=warps),
-        precision=precision,
-    )
+    wide = dtype == torch.float32
+    precision = "tf32x3" if wide else "ieee"
+    full = max(16, 1 << (length - 1).bit_length())  # all rows or keys
+    if length <= WHOLE_LENGTH and not (wide and full * size > 32 * 64):
+        forward = _whole(full, size, _WHOLE_FORWARD_WARPS[wide])
+        rows = _whole(full, size, _WHOLE_ROWS_WARPS[wide])
+        return Plan(way="whole", forward=forward, rows=rows, columns=rows, precision=precision)
+    if length <= HELD_LENGTH and not wide and size <= 64:
+        part = 64 if full <= 128 and size <= 32 else 32
+        rows = Blocks(rows=part, keys=full, warps=8)
+        return Plan(
+            way="held",
+            forward=rows,
+            rows=rows,
+            columns=Blocks(rows=full, keys=part, warps=8),
+            precision=precision,
+        )
+    forward = Blocks(rows=32 if wide else 64, keys=32, warps=4 if size <= 64 else 8)
+    rest = Blocks(rows=32, keys=32, warps=4 if size <= 32 else 8)
+    return Plan(way="blocked", forward=forward, rows=rest, columns=rest, precision=precision)
 
 
-def unsupported(*, length: int, size: int, dtype: torch.dtype, chip: int) -> str:
+def _whole(full: int, size: int, per_warp: int) -> Blocks:
+    return Blocks(rows=full, keys=full, warps=min(8, max(1, full * max(full, size) // per_warp)))
+
+
+_WHOLE_FORWARD_WARPS = {False: 1024, True: 512}  # entries of the largest tile that one warp takes on
+_WHOLE_ROWS_WARPS = {False: 512, True: 256}
+
+
+def unsupported(*, length: int, size: int, dtype: torch.dtype) -> str:
     """Why the kernels cannot take these inputs, in words; empty when they can."""
     if dtype not in DTYPES:
         return f"{dtype} is not float32, bfloat16 or float16"
     if size not in SIZES:
         return f"heads have {size} dimensions, not one of {SIZES}"
-    if not 1 <= length <= MAX_LENGTH:
-        return f"histories have {length} items, not 1 to {MAX_LENGTH}"
     return ""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mmgrec_kernels._chips import capability
 from mmgrec_kernels._impl import interpreting
+from mmgrec_kernels.relation_attention import triton_blocked as blocked
 from mmgrec_kernels.relation_attention import triton_kernels as kernels
-from mmgrec_kernels.relation_attention.sizes import Plan, plan
+from mmgrec_kernels.relation_attention.sizes import Blocks, Plan, plan
 
 __all__ = ["relation_attention"]
 
@@ -43,6 +44,33 @@ def _ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def _inputs(
+    q: Tensor, k: Tensor, v: Tensor, rq: Tensor, rk: Tensor, rv: Tensor, s_qk: Tensor, s_v: Tensor, keep: Tensor
+) -> list[Tensor]:
+    """The nine inputs as the kernels want them."""
+    shared = [x.contiguous() for x in (rq, rk, rv, s_qk, s_v)]
+    return [_like(q, q), _like(q, k), _like(q, v), *shared, keep.contiguous().view(torch.uint8)]
+
+
+def _rest(q: Tensor) -> tuple[float, ...]:
+    """The kernels' numbers: strides of users, heads and rows, the length, the scale."""
+    return (*q.stride()[:3], q.shape[2], 1 / math.sqrt(q.shape[3]))
+
+
+def _constants(q: Tensor, chosen: Plan, blocks: Blocks, passing: int) -> dict[str, Any]:
+    """What the kernels are compiled for; ``passing`` blocks go by in the loop of a blocked one."""
+    return {
+        "HEADS": q.shape[1],
+        "SIZE": q.shape[3],
+        "ROWS": blocks.rows,
+        "KEYS": blocks.keys,
+        "PRECISION": chosen.precision,
+        "WIDEN": interpreting(),
+        "num_warps": blocks.warps,
+        "num_stages": blocks.stages,
+    } | ({"BLOCKS": passing} if chosen.way == "blocked" else {})
+
+
 @torch.library.custom_op(
     "mmgrec::relation_attention",
     mutates_args=(),
@@ -52,34 +80,18 @@ def _ceil(a: int, b: int) -> int:
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, rq: Tensor, rk: Tensor, rv: Tensor, s_qk: Tensor, s_v: Tensor, keep: Tensor
 ) -> tuple[Tensor, Tensor]:
-    users, heads, length, size = q.shape
-    blocks = _plan(q).forward
+    users, heads, length, _ = q.shape
+    chosen = _plan(q)
+    blocks = chosen.forward
     out = _like(q)
     lse = q.new_empty(users, heads, length, dtype=torch.float32)
-    q_ = _like(q, q)
-    kernels.forward[(users, _ceil(length, blocks.rows))](
-        q_,
-        _like(q, k),
-        _like(q, v),
-        rq.contiguous(),
-        rk.contiguous(),
-        rv.contiguous(),
-        s_qk.contiguous(),
-        s_v.contiguous(),
-        keep.contiguous().view(torch.uint8),
-        out,
-        lse,
-        *q_.stride()[:3],
-        length,
-        1 / math.sqrt(size),
-        HEADS=heads,
-        SIZE=size,
-        ROWS=blocks.rows,
-        KEYS=blocks.keys,
-        PRECISION=_plan(q).precision,
-        WIDEN=interpreting(),
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
+    inputs = _inputs(q, k, v, rq, rk, rv, s_qk, s_v, keep)
+    kernel = blocked.forward_blocked if chosen.way == "blocked" else kernels.forward
+    kernel[(users, _ceil(length, blocks.rows))](
+        *inputs,
+        *(out, lse),
+        *_rest(inputs[0]),
+        **_constants(q, chosen, blocks, _ceil(length, blocks.keys)),
     )
     return out, lse
 
@@ -98,7 +110,7 @@ _GRADIENTS = ", ".join(["Tensor"] * 8)
     "mmgrec::relation_attention_backward",
     mutates_args=(),
     schema="(Tensor d_out, Tensor q, Tensor k, Tensor v, Tensor rq, Tensor rk, Tensor rv, Tensor s_qk, Tensor s_v,"
-    f" Tensor keep, Tensor lse) -> ({_GRADIENTS})",
+    f" Tensor keep, Tensor out, Tensor lse) -> ({_GRADIENTS})",
 )
 def _backward(
     d_out: Tensor,
@@ -111,43 +123,38 @@ def _backward(
     s_qk: Tensor,
     s_v: Tensor,
     keep: Tensor,
+    out: Tensor,
     lse: Tensor,
 ) -> tuple[Tensor, ...]:
-    users, heads, length, size = q.shape
+    users, _, length, _ = q.shape
     chosen = _plan(q)
-    q_ = _like(q, q)
-    shared = [x.contiguous() for x in (rq, rk, rv, s_qk, s_v)]
-    inputs = [q_, _like(q, k), _like(q, v), *shared, keep.contiguous().view(torch.uint8), _like(q, d_out), lse]
+    rows, columns = chosen.rows, chosen.columns
+    inputs = [*_inputs(q, k, v, rq, rk, rv, s_qk, s_v, keep), _like(q, d_out), lse]
     dq, dk, dv = _like(q), _like(q), _like(q)
     drq, drk, drv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (rq, rk, rv))
-    row_blocks = _ceil(length, chosen.rows.rows)
-    key_blocks = 1 if chosen.columns is None else _ceil(length, chosen.columns.keys)
+    row_blocks, key_blocks = _ceil(length, rows.rows), _ceil(length, columns.keys)
     ds_qk = q.new_empty(users, row_blocks, dtype=torch.float32)  # each block's part: summed in order, never by atomics
     ds_v = q.new_empty(users, key_blocks, dtype=torch.float32)
-    delta = lse if chosen.columns is None else torch.empty_like(lse)
-    rest = [*q_.stride()[:3], length, 1 / math.sqrt(size)]
-    common = {"HEADS": heads, "SIZE": size, "PRECISION": chosen.precision, "WIDEN": interpreting()}
-    kernels.backward_rows[(users, row_blocks)](
-        *inputs,
-        *(dq, dk, dv, drq, drk, drv, ds_qk, ds_v, delta),
-        *rest,
-        **common,
-        ROWS=chosen.rows.rows,
-        KEYS=chosen.rows.keys,
-        WHOLE=chosen.columns is None,
-        num_warps=chosen.rows.warps,
-        num_stages=chosen.rows.stages,
-    )
-    if chosen.columns is not None:
-        kernels.backward_columns[(users, key_blocks)](
+    rest = _rest(inputs[0])
+    if chosen.way == "blocked":
+        delta = (d_out.float() * out.float()).sum(dim=-1)  # [B, H, T], each row's sum of weight x its gradient
+        blocked.backward_rows_blocked[(users, row_blocks)](
+            *inputs, *(delta, dq, drq, ds_qk), *rest, **_constants(q, chosen, rows, _ceil(length, rows.keys))
+        )
+        columns_kernel, passing = blocked.backward_columns_blocked, _ceil(length, columns.rows)
+    else:
+        delta = torch.empty_like(lse)
+        kernels.backward_rows[(users, row_blocks)](
             *inputs,
-            *(delta, dk, dv, drk, drv, ds_v),
+            *(dq, dk, dv, drq, drk, drv, ds_qk, ds_v, delta),
             *rest,
-            **common,
-            ROWS=chosen.columns.rows,
-            KEYS=chosen.columns.keys,
-            num_warps=chosen.columns.warps,
-            num_stages=chosen.columns.stages,
+            **_constants(q, chosen, rows, 1),
+            WHOLE=chosen.way == "whole",
+        )
+        columns_kernel, passing = kernels.backward_columns, 1
+    if chosen.way != "whole":
+        columns_kernel[(users, key_blocks)](
+            *inputs, *(delta, dk, dv, drk, drv, ds_v), *rest, **_constants(q, chosen, columns, passing)
         )
     return dq, dk, dv, drq, drk, drv, ds_qk.sum(dim=1).to(s_qk.dtype), ds_v.sum(dim=1).to(s_v.dtype)
 
@@ -164,6 +171,7 @@ def _(
     s_qk: Tensor,
     s_v: Tensor,
     keep: Tensor,
+    out: Tensor,
     lse: Tensor,
 ) -> tuple[Tensor, ...]:
     wide = [_like(q) for _ in range(3)]
@@ -172,7 +180,7 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:  # torch types no context
-    ctx.save_for_backward(*inputs, output[1])
+    ctx.save_for_backward(*inputs, *output)
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(True)
 

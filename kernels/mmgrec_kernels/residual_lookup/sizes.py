@@ -29,10 +29,10 @@ class Plan:
         return f"{self.rows}x{self.block}, {self.warps} warps"
 
 
-def plan(*, dim: int, codes: int) -> Plan:
+def plan(*, dim: int, codes: int, chip: int) -> Plan:
     """Blocks for vectors of ``dim`` dimensions and levels of at most ``codes`` codewords.
 
-    >>> str(plan(dim=64, codes=256))
+    >>> str(plan(dim=64, codes=256, chip=90))
     '64x64, 4 warps'
     """
     padded = 1 << (dim - 1).bit_length()

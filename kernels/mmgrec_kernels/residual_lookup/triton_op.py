@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmgrec_kernels._chips import capability
 from mmgrec_kernels._impl import interpreting
 from mmgrec_kernels.residual_lookup import triton_kernels as kernels
 from mmgrec_kernels.residual_lookup.result import Lookup
@@ -29,7 +30,7 @@ def residual_lookup(z: Tensor, codebooks: Sequence[Tensor]) -> Lookup:
 def _lookup(z: Tensor, codebooks: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     num_vectors, dim = z.shape
     levels, codes = len(codebooks), max(codebook.shape[0] for codebook in codebooks)
-    chosen = plan(dim=dim, codes=codes)
+    chosen = plan(dim=dim, codes=codes, chip=capability(z.device))
     words = z.new_zeros(levels, chosen.codes, chosen.dim, dtype=torch.float32)
     centred = torch.zeros_like(words)
     means = z.new_zeros(levels, chosen.dim, dtype=torch.float32)

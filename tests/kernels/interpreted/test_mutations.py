@@ -12,6 +12,7 @@ import torch
 
 from mmgrec_kernels import relation_attention, residual_lookup
 from mmgrec_kernels.relation_attention import checks as attention_checks
+from mmgrec_kernels.relation_attention import triton_blocked as attention_blocked
 from mmgrec_kernels.relation_attention import triton_kernels as attention_kernels
 from mmgrec_kernels.relation_attention import triton_op as attention_op
 from mmgrec_kernels.residual_lookup import checks as lookup_checks
@@ -73,14 +74,43 @@ ATTENTION = [
 ]
 
 
+BLOCKED = [
+    ("wrong scale", "scores * factor, float", "scores * scale, float", 0),
+    ("gain forgotten", "+ relation * s_qk  # [ROWS", "+ relation  # [ROWS", 0),
+    ("dropped mask", "tl.where(keep[None, :], scores * factor, float('-inf'))", "scores * factor", 0),
+    ("dropped mask in the backward", "keep[None, :], scores - lse", "keep[None, :] | True, scores - lse", 0),
+    ("last row forgotten", "ok_rows = rows < length", "ok_rows = rows < length - 1", 0),
+    ("last key forgotten", "ok_keys = keys < length", "ok_keys = keys < length - 1", 0),
+    ("last key forgotten of columns", "ok_keys = keys < length", "ok_keys = keys < length - 1", 2),
+    ("last block forgotten", "tl.range(BLOCKS)", "tl.range(BLOCKS - 1)", 0),
+    ("last block forgotten in the backward", "tl.range(BLOCKS)", "tl.range(BLOCKS - 1)", 1),
+    ("last block forgotten of columns", "tl.range(BLOCKS)", "tl.range(BLOCKS - 1)", 2),
+    ("old blocks not scaled anew", "total * shrink", "total", 0),
+    ("missing store", "tl.store(drq_ptr", "pass  # ", 0),
+    ("missing store of columns", "tl.store(drv_ptr", "pass  # ", 0),
+]  # fmt: skip
+
+
+def attention_problems(users: int, length: int, size: int, dtype: torch.dtype) -> list[str]:
+    generator = torch.Generator().manual_seed(length)
+    case = attention_checks.draw_case(users, 2, length, size, generator=generator, dtype=dtype)
+    return attention_checks.problems(functools.partial(relation_attention, impl="triton"), case)
+
+
 @pytest.mark.parametrize(("what", "old", "new", "place", "length"), ATTENTION, ids=[each[0] for each in ATTENTION])
 def test_a_bug_in_attention_is_caught(
     what: str, old: str, new: str, place: int, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = attention_checks.draw_case(2, 2, length, 16, generator=torch.Generator().manual_seed(length))
-    broken = mutant(attention_kernels, tmp_path, old.replace("'", '"'), new, place)
-    monkeypatch.setattr(attention_op, "kernels", broken)
-    assert attention_checks.problems(functools.partial(relation_attention, impl="triton"), case) != []
+    monkeypatch.setattr(attention_op, "kernels", mutant(attention_kernels, tmp_path, old.replace("'", '"'), new, place))
+    assert attention_problems(2, length, 16, torch.float32 if length < 64 else torch.bfloat16) != []
+
+
+@pytest.mark.parametrize(("what", "old", "new", "place"), BLOCKED, ids=[each[0] for each in BLOCKED])
+def test_a_bug_in_blocked_attention_is_caught(
+    what: str, old: str, new: str, place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_op, "blocked", mutant(attention_blocked, tmp_path, old.replace("'", '"'), new, place))
+    assert attention_problems(1, 40, 64, torch.float32) != []
 
 
 LOOKUP = [
@@ -101,11 +131,11 @@ def test_a_bug_in_the_lookup_is_caught(
     what: str, old: str, new: str, place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(130, 16, generator=generator)
-    book = torch.randn(70, 16, generator=generator)
+    z = torch.randn(70, 16, generator=generator)
+    book = torch.randn(33, 16, generator=generator)
     # Triplets, then pairs of codewords a rounding step apart, the nearest not always the first.
     steps = torch.tensor([2e-7, -2e-7, 0.0])[:, None, None] * book.sign()
-    pairs = 0.5 * book[:33] + steps[:2, :33]
+    pairs = 0.5 * book[] + steps[:2, ]
     books = [(book + steps).reshape(-1, 16), pairs.reshape(-1, 16)[:65]]
     monkeypatch.setattr(lookup_op, "kernels", mutant(lookup_kernels, tmp_path, old, new, place))
     assert lookup_checks.problems(functools.partial(residual_lookup, impl="triton"), z, books) != []

@@ -1,0 +1,86 @@
+"""Bugs put into the beam-step kernels on purpose: each must be caught by the checks that the other tests rely on."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmgrec_kernels.beam_step import checks, triton_kernels, triton_op
+
+MUTATIONS = [
+    # what, source, replacement, head
+    ("score of the beam forgotten", "+ tl.load(score_ptr + beam)", "", "tree"),
+    ("normaliser forgotten", "- tl.log(total)", "", "tree"),
+    ("normaliser of the last block only", "total = total * tl.exp(highest - shift) +", "total =", "tree"),
+    ("bias forgotten", "tl.load(bias_ptr + child, mask=ok, other=0.0)", "(0.0 * child)", "tree"),
+    ("first dimensions only", "from_dim += DIM", "from_dim += width", "tree"),
+    ("last child forgotten", "ok = child < end\n", "ok = child < end - 1\n", "tokens"),
+    ("first block only", "at += BLOCK", "at += 1 << 30", "tokens"),
+    ("last logit forgotten", "ok = at + dims < width", "ok = at + dims < width - 1", "tokens"),
+    ("token of the node instead of the leaf", "token_ptr + leaf, mask=ok", "token_ptr + child, mask=ok", "tokens"),
+    ("seen leaves of another user", "seen_ptr + user * num_seen", "seen_ptr", "tree"),
+    ("seen leaves up to the last but one", "num_seen, end, STEPS", "num_seen, end - 1, STEPS", "tree"),
+    ("a node with one seen leaf is forbidden", "ok & (left > 0)", "ok & (left == end - leaf)", "tokens"),
+    ("exclusion forgotten", "ok & (left > 0)", "ok", "tokens"),
+    ("allow-list forgotten", "    if HAS_BEFORE:\n        left = ", "    if False:\n        left = ", "tree"),
+    ("ties to the higher node", " ^ LOW).to(tl.int64)", ").to(tl.int64)", "ties"),
+    ("order of negative scores", "tl.where(bits < 0, bits ^ LOW, bits)", "bits", "tree"),
+    ("wrong half kept", "tl.maximum(best, _top", "tl.minimum(best, _top", "tree"),
+    ("runs that all fall", "((index & RUN) != 0) == ASCENDING", "(index >= 0) != ASCENDING", "tree"),
+    ("written where the first beam writes", "KEEP + place + ranks", "KEEP + ranks", "tree"),
+    ("one key too few", "mask=ranks < tl.minimum(end - start, KEEP)", "mask=ranks < end - start - 1", "tokens"),
+    ("missing store", "tl.store(out_parent_ptr + out", "pass  # (", "tokens"),
+    ("parent of another user", "num_parents, first_child_ptr, some", "0, first_child_ptr, some", "tokens"),
+    ("first parents only", "for first in tl.range(0, PARENTS, 16)", "for first in tl.range(0, 16, 16)", "many"),
+    ("first chunk only", "at += CHUNK", "at += 1 << 30", "many"),
+]  # fmt: skip
+
+
+def _case(kind: str) -> checks.Case:
+    generator = torch.Generator().manual_seed(1)
+    if kind == "many":
+        return checks.draw_case(
+            head="tokens", children=[60] * 18, num_users=1, num_parents=18, width=60, num_beams=60, generator=generator
+        )
+    return checks.draw_case(
+        head="tokens" if kind == "tokens" else "tree",
+        children=[150, 4, 9, 1],
+        num_users=2,
+        num_parents=4,
+        width=160 if kind == "tokens" else 40,
+        num_beams=70,
+        generator=generator,
+        dead=0.2,
+        seen=0.4,
+        allowed=0.8,
+        coarse=kind == "ties",
+    )
+
+
+@pytest.mark.parametrize("kind", ["tokens", "tree", "ties", "many"])
+def test_the_cases_pass_as_long_as_nothing_is_broken(kind: str) -> None:
+    assert checks.problems(functools.partial(checks.run, impl="triton"), _case(kind)) == []
+
+
+@pytest.mark.parametrize(("what", "old", "new", "kind"), MUTATIONS, ids=[each[0] for each in MUTATIONS])
+def test_a_bug_in_the_beam_step_is_caught(
+    what: str, old: str, new: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(triton_kernels.__file__).read_text()
+    assert old in source, f"the kernels no longer say {old!r}: renew this test"
+    path = tmp_path / "mutant.py"
+    mutated = source.replace(old, new)
+    if what.startswith("ties"):  # packed otherwise, they must be unpacked otherwise
+        mutated = mutated.replace("(key & LOW).to(tl.int32) ^ LOW", "(key & LOW).to(tl.int32)")
+    path.write_text(mutated)
+    spec = importlib.util.spec_from_file_location("mutant", path)
+    assert spec is not None
+    assert spec.loader is not None
+    mutant = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(mutant)
+    monkeypatch.setattr(triton_op, "kernels", mutant)
+    assert checks.problems(functools.partial(checks.run, impl="triton"), _case(kind)) != []
