@@ -221,9 +221,18 @@ def fixed_history(history: Interactions, users: Tensor, length: int) -> Tensor:
     items = history.padded(users)
     if items.shape[1] <= length:
         return items
-    key = (items * 2_654_435_761 + users[:, None] * 40_503) % 4_294_967_291  # a fixed scatter of the pairs
-    order = key.masked_fill(items < 0, 4_294_967_291).argsort(dim=1, stable=True)
-    return items.gather(1, order[:, :length])
+    order = _scatter(items, users[:, None]).masked_fill(items < 0, 1 << 32).argsort(dim=1, stable=True)
+    kept = items.gather(1, order[:, :length])
+    kept = kept.masked_fill(kept < 0, history.num_items).sort(dim=1).values  # ascending, as where none is left out
+    return kept.masked_fill(kept == history.num_items, -1)
+
+
+def _scatter(items: Tensor, users: Tensor) -> Tensor:
+    """A fixed number in 0 … 2^32 - 1 for each pair, as good as random: each user leaves out items of his own."""
+    key = (items * 0x9E3779B1 + users * 0x85EBCA77) & 0xFFFFFFFF
+    for factor in (0x2C1B3C6D, 0x297A2D39):  # any odd numbers below 2^30: the products stay in 63 bits
+        key = ((key ^ (key >> 15)) * factor) & 0xFFFFFFFF
+    return key ^ (key >> 15)
 
 
 def _shuffled(items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
