@@ -48,6 +48,11 @@ class MMGRec(Recommender):
     training: GeneratorTraining = field(default_factory=GeneratorTraining)
 
     def fit(self, data: Dataset, context: Context) -> FittedMMGRec:
+        if self.training.targets == "interactions" and self.network.user_input == "representation":
+            context.reporter.warn(
+                "the users' representations have seen the targets that the generator is to find: "
+                "set network.user_input=history, or training.targets=teacher"
+            )
         quantization = self.quantizer.fit(data, context.within("quantizer"))
         representations, codes = quantization.representations, quantization.codes
         rec_ids = self.collisions.resolve(codes, data.train.item_degree, context.within("collisions"))
@@ -59,7 +64,7 @@ class MMGRec(Recommender):
             trie=fitted.trie,
             teacher=representations,
             settings=self.training,
-            recommend=lambda users, seen: fitted.search(users, top_k=10, exclusion=Exclusion(seen=seen))[0],
+            recommend=lambda users, seen: fitted.search(users, top_k=10, exclusion=Exclusion(seen=seen))[0].cpu(),
             recall=ValidationRecall(
                 data,
                 max_users=self.training.validation_users,
