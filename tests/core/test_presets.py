@@ -1,0 +1,49 @@
+"""Presets name settings that exist, are valid, and are what their names promise."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmgrec.experiment import Experiment
+from mmgrec.presets import PRESETS
+from mmgrec.recommender import MMGRec
+
+
+def model(preset: str) -> MMGRec:
+    made = Experiment.of({"preset": preset}).models[0].recommender
+    assert isinstance(made, MMGRec)
+    return made
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_value_of_a_preset_arrives(preset: str) -> None:
+    made = model(preset)
+    for section, values in PRESETS[preset].items():
+        part = getattr(made, section)
+        for name, value in values.items():
+            if name == "graph" and isinstance(value, dict):
+                for inner, wanted in value.items():
+                    found = getattr(part.graph, inner)
+                    assert (list(found) if isinstance(found, tuple) else found) == wanted
+            elif name != "name":
+                assert getattr(part, name) == value
+
+
+def test_the_paper_reads_no_users_representation() -> None:
+    """Its targets are interactions, which the users' representations have seen."""
+    made = model("paper")
+    assert (made.training.targets, made.network.user_input) == ("interactions", "history")
+
+
+def test_the_paper_has_the_papers_head_and_quantizer() -> None:
+    made = model("paper")
+    assert made.network.head == "tokens"
+    assert made.quantizer.schedule == "alternating"  # type: ignore[attr-defined]
+    assert made.quantizer.graph.convolution == "sage"  # type: ignore[attr-defined]
+
+
+def test_the_recipe_learns_from_its_teacher_and_is_the_default() -> None:
+    made = model("recipe")
+    assert (made.training.targets, made.network.head) == ("teacher", "tree")
+    default = Experiment.of({}).models[0].recommender
+    assert default == made
