@@ -21,9 +21,10 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
                 "fuse_features": True,
                 "losses": ["bpr"],
                 "item_graph_scale": [0.0],
-                "regularization": [1e-3],
-                "learning_rate": 1e-3,
+                "dim": 64,
+                "regularization": [1e-2],
             },
+            "autoencoder": {"warmup_epochs": 0, "move_to_means": False},
         },
         "network": {
             "num_encoder_layers": 2,

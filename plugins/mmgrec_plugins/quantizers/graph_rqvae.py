@@ -81,6 +81,8 @@ class GraphRQVAE(Quantizer):
         ).to(context.device)
         task = _AlternatingTask(ranking, autoencoder, context.generator("codebooks"))
         train(task, self.graph.training(), context, "graph-rqvae")
+        if not autoencoder.codebooks.any():  # the best epoch came before the first turn of the autoencoder
+            autoencoder.start(ranking.representations().item.to(context.device), context.generator("codebooks"))
         found = self.graph.with_cold_items(ranking.representations(), data, item_graph, recall)
         quantized = _quantized(found, autoencoder.cpu())
         return Quantization(
@@ -101,7 +103,7 @@ class _AlternatingTask(Task[_Turn]):
         self.ranking, self.autoencoder, self.generator = ranking, autoencoder, generator
         self.module = nn.ModuleDict({"graph": ranking.network, "autoencoder": autoencoder})
         self.num_items = ranking.data.num_items
-        self.batch_size = autoencoder.settings.batch_size
+        self.batch_size = autoencoder.settings.batch_items(self.num_items)
 
     def steps_per_epoch(self) -> int:
         return max(self.ranking.steps_per_epoch(), -(-self.num_items // self.batch_size))
@@ -111,9 +113,12 @@ class _AlternatingTask(Task[_Turn]):
             for batch in self.ranking.batches(epoch, generator):
                 yield _Turn(ranking=batch, item=None)
             return
-        if epoch == 1:
-            with torch.no_grad():
-                self.autoencoder.start(self.ranking.network()[1], self.generator)
+        with torch.no_grad():
+            x = self.ranking.network()[1]
+            if epoch == 1:
+                self.autoencoder.start(x, self.generator)
+            else:
+                self.autoencoder.measure(x)  # the representations grow while the ranking loss has its turns
         for item in torch.split(torch.randperm(self.num_items, generator=generator), self.batch_size):
             yield _Turn(ranking=None, item=item)
 
@@ -124,9 +129,9 @@ class _AlternatingTask(Task[_Turn]):
         return self.autoencoder.losses(item)
 
     def after_epoch(self, epoch: int, generator: torch.Generator) -> None:
-        if epoch % 2 == 1 and self.autoencoder.settings.restart:
+        if epoch % 2 == 1:
             with torch.no_grad():
-                self.autoencoder.restart(self.ranking.network()[1], generator)
+                self.autoencoder.tend(self.ranking.network()[1], generator)
 
     def validate(self) -> float | None:
         return self.ranking.validate()

@@ -25,7 +25,7 @@ class HKMeans(Quantizer):
     """
 
     num_levels: Annotated[int, Ge(1)] = 3
-    codebook_size: Annotated[int, Ge(2)] = 256  # branches of a node, at most
+    codebook_size: Annotated[int, Ge(2)] = 128  # branches of a node, at most
     iterations: Annotated[int, Ge(1)] = 50  # at most, of each k-means
     graph: GraphEncoder = field(default_factory=GraphEncoder)
 

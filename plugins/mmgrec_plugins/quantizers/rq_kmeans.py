@@ -24,7 +24,7 @@ class RQKMeans(Quantizer):
     """
 
     num_levels: Annotated[int, Ge(1)] = 3
-    codebook_size: Annotated[int, Ge(2)] = 256  # the paper tries 64, 128, 256
+    codebook_size: Annotated[int, Ge(2)] = 128  # the paper tries 64, 128, 256
     iterations: Annotated[int, Ge(1)] = 50  # at most, of each k-means
     graph: GraphEncoder = field(default_factory=GraphEncoder)
 

@@ -30,7 +30,7 @@ class RQVAE(Quantizer):
     """
 
     num_levels: Annotated[int, Ge(1)] = 3  # L
-    codebook_size: Annotated[int, Ge(2)] = 256  # C
+    codebook_size: Annotated[int, Ge(2)] = 128  # C
     representations: Literal["features", "graph"] = "graph"
     max_dim: Annotated[int, Ge(1)] = 128  # wider features are reduced to their first principal components
     graph: GraphEncoder = field(default_factory=GraphEncoder)
