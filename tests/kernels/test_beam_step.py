@@ -1,11 +1,14 @@
 """A beam step by hand, and its fast form against its definition in float64."""
 
+import functools
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree
+from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree, checks
 
 INF = float("inf")
 IMPLS = ["auto", "reference"]
@@ -154,74 +157,55 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         beam_step_tokens(torch.zeros(1, 2, 3), score, node, INNER, num_beams=0)
 
 
-@st.composite
-def _cases(draw: st.DrawFn) -> dict[str, object]:
-    """A random level, live and dead beams, seen leaves and an allow-list."""
-    vocabulary = draw(st.integers(1, 6))
-    groups = draw(st.lists(st.sets(st.integers(0, vocabulary - 1), min_size=1), min_size=1, max_size=6))
-    last = draw(st.booleans())
-    leaves = [[1 if last else draw(st.integers(1, 3)) for _ in group] for group in groups]
-    flat = [count for group in leaves for count in group]
-    tokens = [token for group in groups for token in sorted(group)]
-    num_leaves = sum(flat)
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
-    num_users, num_parents = draw(st.integers(1, 3)), draw(st.integers(1, len(groups)))
-    node = torch.stack([torch.randperm(len(groups), generator=generator)[:num_parents] for _ in range(num_users)])
-    dead = torch.rand(node.shape, generator=generator) < 0.2
-    score = torch.randn(node.shape, generator=generator, dtype=torch.float64).masked_fill(dead, -INF)
-    allowed = torch.rand(num_leaves, generator=generator) < draw(st.sampled_from([0.5, 1.0]))
-    hidden = (torch.rand(num_users, num_leaves, generator=generator) < 0.5) & allowed
-    place = torch.arange(num_leaves).expand_as(hidden).masked_fill(~hidden, num_leaves).sort(1).values
-    coarse = draw(st.booleans())  # few different numbers: many ties
-
-    def numbers(*shape: int) -> torch.Tensor:
-        drawn = torch.randn(*shape, generator=generator)
-        return drawn.round() if coarse else drawn
-
-    return {
-        "level": Level(
-            first_child=torch.tensor([0, *map(len, groups)]).cumsum(0).to(torch.int32),
-            first_leaf=None if last else torch.tensor([0, *flat]).cumsum(0).to(torch.int32),
-            token=torch.tensor(tokens).repeat_interleave(torch.tensor(flat)).to(torch.uint8),
-        ),
-        "beam_node": node.masked_fill(dead, -1),
-        "beam_score": score.round() if coarse else score,
-        "forbidden": Forbidden(
-            seen=place if draw(st.booleans()) else None,
-            allowed_before=torch.cat([torch.zeros(1), allowed]).cumsum(0).to(torch.int32),
-        ),
-        "num_beams": draw(st.integers(1, 8)),
-        "logits": numbers(num_users, num_parents, vocabulary),
-        "state": numbers(num_users, num_parents, 3),
-        "vectors": numbers(len(flat), 3),
-        "bias": numbers(len(flat)),
-    }
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    head=st.sampled_from(["tokens", "tree"]),
+    children=st.lists(st.integers(1, 8), min_size=1, max_size=6),
+    num_users=st.integers(1, 3),
+    num_beams=st.integers(1, 20),
+    last=st.booleans(),
+    seen=st.sampled_from([0.0, 0.5]),
+    allowed=st.sampled_from([0.5, 1.0]),
+    dead=st.sampled_from([0.0, 0.3, 1.0]),
+    coarse=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_the_fast_form_against_the_definition_in_float64(
+    head: str, children: list[int], seed: int, **more: Any
+) -> None:  # Any: whatever draw_case takes
+    generator = torch.Generator().manual_seed(seed)
+    num_parents = 1 + seed % len(children)
+    case = checks.draw_case(head=head, children=children, num_parents=num_parents, width=9, generator=generator, **more)
+    assert checks.problems(checks.run, case) == []
 
 
-def _same(ours: Beams, truth: Beams) -> None:
-    torch.testing.assert_close(ours.score.double(), truth.score, atol=1e-5, rtol=0)
-    clear = torch.ones_like(truth.node, dtype=torch.bool)  # where the truth's scores are told apart by float32
-    clear[:, 1:] = truth.score.diff(dim=1).abs().nan_to_num(INF) > 1e-4
-    alone = clear & torch.cat([clear[:, 1:], torch.zeros_like(clear[:, :1])], 1)
-    for name in ("node", "parent", "token"):
-        assert torch.equal(getattr(ours, name)[alone], getattr(truth, name)[alone]), name
-    dead = truth.score == -INF
-    assert torch.equal(ours.node == -1, dead)
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("head", ["tokens", "tree"])
+@pytest.mark.parametrize("num_beams", [10, 50, 200])
+def test_the_kernels_on_the_device(head: str, num_beams: int) -> None:
+    generator = torch.Generator().manual_seed(num_beams)
+    children = torch.randint(1, 300, (256,), generator=generator).tolist()
+    case = checks.draw_case(
+        head=head, children=children, num_users=64, num_parents=num_beams, width=300 if head == "tokens" else 64,
+        num_beams=num_beams, generator=generator, dead=0.1, seen=0.1, allowed=0.9,
+    ).to(torch.device("cuda"))  # fmt: skip
+    assert checks.problems(functools.partial(checks.run, impl="triton"), case) == []
 
 
-@settings(max_examples=150, deadline=None)
-@given(_cases())
-def test_tokens_against_the_definition_in_float64(case: dict[str, torch.Tensor]) -> None:
-    common = {name: case[name] for name in ("beam_node", "level", "forbidden", "num_beams")}
-    truth = beam_step_tokens(case["logits"].double(), beam_score=case["beam_score"], impl="reference", **common)
-    _same(beam_step_tokens(case["logits"], beam_score=case["beam_score"].float(), **common), truth)
-
-
-@settings(max_examples=150, deadline=None)
-@given(_cases())
-def test_tree_against_the_definition_in_float64(case: dict[str, torch.Tensor]) -> None:
-    common = {name: case[name] for name in ("beam_node", "level", "forbidden", "num_beams")}
-    wide = (case[name].double() for name in ("state", "vectors", "bias", "beam_score"))
-    narrow = (case[name].float() for name in ("state", "vectors", "bias", "beam_score"))
-    truth = beam_step_tree(*wide, impl="reference", **common)
-    _same(beam_step_tree(*narrow, **common), truth)
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("head", ["tokens", "tree"])
+def test_the_kernels_in_a_cuda_graph(head: str) -> None:
+    case = checks.draw_case(
+        head=head, children=[30] * 40, num_users=8, num_parents=20, width=64, num_beams=50,
+        generator=torch.Generator().manual_seed(0), seen=0.2,
+    ).to(torch.device("cuda"))  # fmt: skip
+    wanted = checks.run(case, impl="triton")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = checks.run(case, impl="triton")
+    for part in found:
+        part.zero_()
+    graph.replay()
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))

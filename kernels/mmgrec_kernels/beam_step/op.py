@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmgrec_kernels._impl import Impl, use_triton
-from mmgrec_kernels.beam_step import reference, torch_form
+from mmgrec_kernels.beam_step import reference, sizes, torch_form
 from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
@@ -51,8 +51,10 @@ def beam_step_tokens(
     _check(beam_score, beam_node, num_beams, forbidden)
     if impl == "reference":
         return reference.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, num_beams)
-    if use_triton(impl, logits.device, unsupported="the Triton form is not part of this version"):
-        raise AssertionError
+    if use_triton(impl, logits.device, unsupported=_unsupported(logits, beam_node, num_beams)):
+        from mmgrec_kernels.beam_step import triton_op  # late: triton is heavy, and not on every machine
+
+        return triton_op.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, num_beams)
     return torch_form.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, num_beams)
 
 
@@ -102,9 +104,17 @@ def beam_step_tree(
     _check(beam_score, beam_node, num_beams, forbidden)
     if impl == "reference":
         return reference.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
-    if use_triton(impl, state.device, unsupported="the Triton form is not part of this version"):
-        raise AssertionError
+    if use_triton(impl, state.device, unsupported=_unsupported(state, beam_node, num_beams)):
+        from mmgrec_kernels.beam_step import triton_op  # late: triton is heavy, and not on every machine
+
+        return triton_op.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
     return torch_form.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
+
+
+def _unsupported(numbers: Tensor, beam_node: Tensor, num_beams: int) -> str:
+    if numbers.numel() == 0:
+        return f"there is nothing to score in {list(numbers.shape)}"
+    return sizes.unsupported(num_beams=num_beams, num_parents=beam_node.shape[1], dtype=numbers.dtype)
 
 
 def _check(beam_score: Tensor, beam_node: Tensor, num_beams: int, forbidden: Forbidden) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,10 @@ MUTATIONS = [
 def _case(kind: str) -> checks.Case:
     generator = torch.Generator().manual_seed(1)
     if kind == "many":
-        return checks.draw_case(
+        case = checks.draw_case(
             head="tokens", children=[60] * 18, num_users=1, num_parents=18, width=60, num_beams=60, generator=generator
         )
+        return replace(case, beam_score=torch.arange(18.0).unsqueeze(0))  # the last beams matter most
     return checks.draw_case(
         head="tokens" if kind == "tokens" else "tree",
         children=[150, 4, 9, 1],
