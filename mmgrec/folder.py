@@ -99,7 +99,7 @@ def load_folder(
 
 
 def save_folder(data: Dataset, path: Path | str) -> None:
-    """Write a Dataset as a canonical folder, its split as the given one. `Dataset.latent` and `ordered` are not written.
+    """Write a Dataset as a canonical folder, its split as the given one; `latent` and `ordered` are not written.
 
     Raises:
         DataError: if the folder exists and is not empty.
