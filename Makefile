@@ -1,0 +1,25 @@
+# Two commands: `make demo` sets up .venv and runs the main job, `make test` checks everything. Nothing else is hidden here.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test
+
+demo: .venv/ready
+	$(BIN)/mmgrec run --baselines popularity,itemknn,lightgcn
+
+test: .venv/ready-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -e .
+	touch $@
+
+.venv/ready-test: .venv/ready
+	$(INSTALL) -e '.[test]'
+	touch $@
