@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 BENCH = (Path(__file__).parent / "bench").resolve()
+_BOOK = pytest.StashKey[Any]()  # of the benchmarks' times; Any: its class is imported late
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +38,25 @@ def pytest_configure(config: pytest.Config) -> None:
     given = [Path(argument.split("::")[0]).resolve() for argument in config.args]
     if not any(path == BENCH or BENCH in path.parents for path in given):
         config.args[:] = [str(BENCH)]
+
+
+@pytest.fixture(scope="session")
+def book(request: pytest.FixtureRequest) -> Any:
+    """Where benchmarks enter their times (``_harness.Book``)."""
+    from _harness import Book  # late: it imports torch
+
+    kept = Book(scale=request.config.getoption("--benchmark-scale"))
+    request.config.stash[_BOOK] = kept
+    return kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    kept = config.stash.get(_BOOK, None)
+    if kept is None or not kept.lines:
+        return
+    terminalreporter.section("benchmarks: medians")
+    terminalreporter.write_line(kept.table())
+    terminalreporter.write_line(f"\nwritten to {kept.save().relative_to(Path(__file__).parent)}")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:

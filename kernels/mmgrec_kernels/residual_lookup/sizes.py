@@ -47,7 +47,7 @@ def plan(*, dim: int, codes: int, chip: int) -> Plan:
         dim=padded,
         codes=-(-codes // block) * block,
         use_dot=use_dot,
-        warps=4 if padded <= 64 else 8,
+        warps=4 if padded <= 32 or (padded == 64 and chip == 90) else 8,  # elsewhere four spill
     )
 
 

@@ -135,7 +135,7 @@ def test_a_bug_in_the_lookup_is_caught(
     book = torch.randn(33, 16, generator=generator)
     # Triplets, then pairs of codewords a rounding step apart, the nearest not always the first.
     steps = torch.tensor([2e-7, -2e-7, 0.0])[:, None, None] * book.sign()
-    pairs = 0.5 * book[] + steps[:2, ]
+    pairs = 0.5 * book + steps[:2]
     books = [(book + steps).reshape(-1, 16), pairs.reshape(-1, 16)[:65]]
     monkeypatch.setattr(lookup_op, "kernels", mutant(lookup_kernels, tmp_path, old, new, place))
     assert lookup_checks.problems(functools.partial(residual_lookup, impl="triton"), z, books) != []

@@ -1,0 +1,113 @@
+"""Residual look-up against other ways to the same codes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from _harness import Book, device
+from torch import Tensor
+
+from mmgrec_kernels import residual_lookup
+from mmgrec_kernels.residual_lookup import checks
+
+Codes = Callable[[Tensor, list[Tensor]], Tensor]
+
+# A rival may choose a codeword that is this much farther than the nearest, relatively: its float32 rounding.
+SLACK = 1e-4
+
+
+def ours(z: Tensor, books: list[Tensor]) -> Tensor:
+    return residual_lookup(z, books).tokens
+
+
+def levels(nearest: Callable[[Tensor, Tensor], Tensor]) -> Codes:
+    """A residual look-up from a nearest-codeword function."""
+
+    def codes(z: Tensor, books: list[Tensor]) -> Tensor:
+        found = []
+        for book in books:
+            found.append(nearest(z, book))
+            z = z - book[found[-1]]
+        return torch.stack(found, dim=1)
+
+    return codes
+
+
+def broadcast(z: Tensor, book: Tensor) -> Tensor:
+    """As published: all differences at once, in parts of 1 000 rows only because they would not fit in memory."""
+    parts = [(part[:, None, :] - book[None]).pow(2).sum(dim=-1).argmin(dim=-1) for part in z.split(1000)]
+    return torch.cat(parts)
+
+
+def cdist(z: Tensor, book: Tensor) -> Tensor:
+    return torch.cat([torch.cdist(part, book).argmin(dim=-1) for part in z.split(65536)])
+
+
+def chunked_matmul(z: Tensor, book: Tensor) -> Tensor:
+    norms = book.square().sum(dim=1)
+    return torch.cat([torch.addmm(norms, part, book.t(), alpha=-2).argmin(dim=-1) for part in z.split(4096)])
+
+
+def faiss_flat(z: Tensor, books: list[Tensor]) -> Tensor:
+    import faiss
+
+    rest = z.numpy()
+    found = []
+    for book in books:
+        index = faiss.IndexFlatL2(book.shape[1])
+        index.add(book.numpy())
+        found.append(torch.from_numpy(index.search(rest, 1)[1][:, 0]))
+        rest = rest - book.numpy()[found[-1].numpy()]
+    return torch.stack(found, dim=1)
+
+
+FORMS: dict[str, Codes] = {
+    "mmgrec": ours,
+    "torch.cdist + argmin": levels(cdist),
+    "chunked matmul + argmin": levels(chunked_matmul),
+    "faiss flat per level": faiss_flat,
+}
+
+
+@pytest.mark.parametrize(("dim", "codes"), [(64, 256), (4, 128)])
+def test_residual_lookup(dim: int, codes: int, book: Book) -> None:
+    num = book.sized(200_000, 10_000_000)
+    on_gpu = device().type == "cuda"
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(num, dim, generator=generator).to(device())
+    books = [(0.7**level * torch.randn(codes, dim, generator=generator)).to(device()) for level in range(3)]
+    few = z[:4000]
+
+    def verify(name: str) -> str:
+        slack = 0.0 if name == "mmgrec" else SLACK
+        forms = {**FORMS, "published broadcast": levels(broadcast)}
+        wrong = checks.wrong_tokens(forms[name](few, books), few, books, slack=slack)
+        return f"{wrong} of {3 * len(few)} tokens are wrong" if wrong else ""
+
+    forms = {
+        name: functools.partial(form, z, books) for name, form in FORMS.items() if not (on_gpu and "faiss" in name)
+    }
+    case = f"lookup, N {num}, D {dim}, L 3, C {codes}"
+    # Limits of an H200: tf32x3 products from 16 dimensions, memory below.
+    floor = (
+        (3 * 2 * num * codes * dim / 133e12 * 1e3 if dim >= 16 else num * (3 * dim * 4 + 3 * 8) / 4.3e12 * 1e3)
+        if on_gpu
+        else None
+    )
+    medians = book.race(case, forms, verify=verify, floor_ms=floor)
+    assert "mmgrec" in medians, "our form gave a wrong code and was not timed"
+    # The broadcast is so slow that it is timed once, on a part of the vectors, and its time scaled up.
+    part = z[: max(1, num // 20)]
+    found = book.race(
+        f"lookup of a twentieth, N {len(part)}, D {dim}, L 3, C {codes}",
+        {
+            "mmgrec": functools.partial(ours, part, books),
+            "published broadcast": functools.partial(levels(broadcast), part, books),
+        },
+        verify=verify,
+        turns=3,
+    )
+    book.note(case, "published broadcast (from 1/20)", found["published broadcast"] * num / len(part))
