@@ -1,7 +1,7 @@
 """Named settings of the whole method. A section names a part; its ``name``, if any, the plugin.
 
-`recipe` is what wins on validation data and the default; `paper` keeps the paper's choices. A section applies to the
-fields that the chosen plugin has.
+`recipe` is what wins on validation data and the default; `no-features` is the recipe blind to the modalities, the honest
+control beside it; `paper` keeps the paper's choices. A section applies to the fields that the chosen plugin has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ __all__ = ["PRESETS"]
 
 PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "recipe": {"decoder": {"num_beams": 100}},  # the rest of the recipe is the defaults of the classes
+    "no-features": {"decoder": {"num_beams": 100}, "quantizer": {"graph": {"item_graph_scale": [0.0]}}},
     "paper": {
         "quantizer": {
             "codebook_size": 128,
@@ -29,7 +30,6 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "network": {
             "num_encoder_layers": 2,
             "num_decoder_layers": 2,
-            "head_dim": 64,
             "feedforward_dim": 64,
             "dropout": 0.2,
             "norm": "post",
@@ -42,8 +42,9 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "optimizer": "adam",
             "weight_decay": 0.0,
             "schedule": "constant",
-            "epochs": 100,
-            "patience": 10,
+            "epochs": 60,
+            "validate_every": 5,
+            "patience": 4,
         },
     },
 }

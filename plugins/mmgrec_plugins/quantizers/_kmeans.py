@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from mmgrec_kernels.residual_lookup import nearest_codeword
 from torch import Tensor
+
+from mmgrec_kernels.residual_lookup import nearest_codeword
 
 __all__ = ["Clusters", "hierarchical_kmeans", "kmeans", "refine", "residual_kmeans", "segmented_kmeans"]
 

@@ -3,8 +3,9 @@
 Decisions:
 
 - `two-stage` (the released code): the ranking loss first, then the autoencoder on frozen representations.
-- `alternating` (the paper): an epoch of the ranking loss and an epoch of the quantization loss by turns, the latter
-  through the graph as well; needs a single ranking loss.
+- `alternating` (the paper): an epoch of the ranking loss, which moves the graph, and an epoch of the quantization loss,
+  which moves the autoencoder alone, by turns; needs a single ranking loss. (With the quantization's gradient reaching
+  the graph too, the representations lose their ranking: see docs/experiments.md.)
 """
 
 from __future__ import annotations
@@ -93,11 +94,11 @@ class GraphRQVAE(Quantizer):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Turn:
     ranking: Any  # a batch of the ranking task, or None in a turn of the autoencoder
-    item: Tensor | None  # [B] int64, items to be quantized
+    item: Tensor | None  # [B, dim], representations of items to be quantized
 
 
 class _AlternatingTask(Task[_Turn]):
-    """Even epochs: the ranking loss. Odd epochs: the quantization loss, whose gradient reaches the graph too."""
+    """Even epochs: the ranking loss. Odd epochs: the quantization loss on the representations as they are."""
 
     def __init__(self, ranking: GraphTask, autoencoder: ResidualAutoencoder, generator: torch.Generator) -> None:
         self.ranking, self.autoencoder, self.generator = ranking, autoencoder, generator
@@ -119,14 +120,13 @@ class _AlternatingTask(Task[_Turn]):
                 self.autoencoder.start(x, self.generator)
             else:
                 self.autoencoder.measure(x)  # the representations grow while the ranking loss has its turns
-        for item in torch.split(torch.randperm(self.num_items, generator=generator), self.batch_size):
-            yield _Turn(ranking=None, item=item)
+        for items in torch.split(torch.randperm(self.num_items, generator=generator), self.batch_size):
+            yield _Turn(ranking=None, item=x[items])
 
     def loss(self, batch: _Turn, generator: torch.Generator) -> dict[str, Tensor]:
         if batch.item is None:
             return self.ranking.loss(batch.ranking, generator)
-        item = torch.nn.functional.embedding(batch.item, self.ranking.network()[1])
-        return self.autoencoder.losses(item)
+        return self.autoencoder.losses(batch.item)
 
     def after_epoch(self, epoch: int, generator: torch.Generator) -> None:
         if epoch % 2 == 1:
