@@ -313,7 +313,7 @@ class GraphEncoder:
         def best(choices: list[tuple[float, float]]) -> Best:
             tasks = (
                 (
-                    f"{loss}-{strength:g}-{scale:g}",
+                    "softmax" if loss == "softmax" else f"bpr-{strength:g}-{scale:g}",
                     self.task(data, item_graph, recall, context, loss=loss, regularization=strength, scale=scale),
                 )
                 for strength, scale in choices
