@@ -7,7 +7,6 @@ level is looked at by itself. Knows tokens and codebooks, not how they were made
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -71,15 +70,14 @@ def health(
     rec_ids: RecIDTable,
     *,
     vectors: Tensor | None = None,
-    reconstruction: Sequence[float] | None = None,
 ) -> Health:
     """Look at the tokens of all items.
 
     Args:
         codes: tokens before collisions were resolved.
         rec_ids: the same items' Rec-IDs.
-        vectors: ``[num_items, dim]``, what was quantized; codebooks in its space then tell the error.
-        reconstruction: that error, where the quantizer knows it and codebooks cannot tell.
+        vectors: ``[num_items, dim]``, what was quantized; codebooks in its space then tell the error, where the codes
+            do not know it themselves.
 
     Raises:
         ValueError: if the two tables are not of the same items and levels.
@@ -94,6 +92,7 @@ def health(
     counts = [torch.bincount(column, minlength=size) for column, size in zip(columns, sizes, strict=True)]
     entropy = tuple(_entropy(count) for count in counts)
     mixed, group = _prefixes(codes)
+    reconstruction = codes.reconstruction
     if reconstruction is None and vectors is not None and codes.codebooks is not None:
         reconstruction = _reconstruction(codes.token, codes.codebooks, vectors)
     size, number = torch.unique(group, return_counts=True)
@@ -103,7 +102,7 @@ def health(
         usage=tuple(float((count > 0).double().mean()) for count in counts),
         entropy=entropy,
         perplexity=tuple(math.exp(value) for value in entropy),
-        reconstruction=None if reconstruction is None else tuple(float(value) for value in reconstruction),
+        reconstruction=reconstruction,
         unique_before_collision=1.0 - float(mixed[-1].double().mean()) if num_items else 1.0,
         distinct_before_collision=group.numel() / max(num_items, 1),
         largest_group=int(group.max()) if group.numel() else 0,
@@ -131,7 +130,7 @@ def _prefixes(codes: Codes) -> tuple[list[Tensor], Tensor]:
     return mixed, group
 
 
-def _reconstruction(token: Tensor, codebooks: tuple[Tensor, ...], vectors: Tensor) -> list[float]:
+def _reconstruction(token: Tensor, codebooks: tuple[Tensor, ...], vectors: Tensor) -> tuple[float, ...]:
     """Squared error after each level, as a share of the squared distance to the items' mean."""
     left = vectors.double()
     total = (left - left.mean(dim=0)).square().sum().clamp(min=1e-30)
@@ -139,7 +138,7 @@ def _reconstruction(token: Tensor, codebooks: tuple[Tensor, ...], vectors: Tenso
     for level, codebook in enumerate(codebooks):
         left = left - codebook.double()[token[:, level]]
         errors.append(float(left.square().sum() / total))
-    return errors
+    return tuple(errors)
 
 
 def _with_alarms(report: Health, codes: Codes, mixed: list[Tensor]) -> Health:

@@ -24,6 +24,7 @@ class Codes:
     token: Tensor  # [num_items, num_levels] int64
     level_sizes: tuple[int, ...]  # vocabulary of each level; the vocabularies of two levels are disjoint
     codebooks: tuple[Tensor, ...] | None = None  # per level [level_size, dim], where tokens have vectors in item space
+    reconstruction: tuple[float, ...] | None = None  # share of the items' variance left after each level, where known
 
     def __post_init__(self) -> None:
         _check_tokens(self.token, self.level_sizes)

@@ -92,10 +92,11 @@ def test_error_after_each_level_from_the_codebooks() -> None:
     assert health(codes, table_of(codes), vectors=vectors).reconstruction == pytest.approx((4 / 68, 0.0))
 
 
-def test_error_is_unknown_without_codebooks_and_may_be_given() -> None:
+def test_error_is_unknown_without_codebooks_unless_the_codes_know_it() -> None:
     codes = Codes(token=torch.tensor([[0], [1]]), level_sizes=(2,))
     assert health(codes, table_of(codes), vectors=torch.ones(2, 3)).reconstruction is None
-    assert health(codes, table_of(codes), reconstruction=[0.25]).reconstruction == (0.25,)
+    knowing = Codes(token=codes.token, level_sizes=(2,), reconstruction=(0.25,))
+    assert health(knowing, table_of(knowing)).reconstruction == (0.25,)
 
 
 def test_the_report_is_json() -> None:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from mmgrec.interfaces import Context
 from mmgrec.randomness import seeded
+from mmgrec.recid import Codes
 from mmgrec.training import Task, TrainingSettings, train
 from mmgrec_kernels.residual_lookup import nearest_codeword, residual_lookup
 from mmgrec_plugins.quantizers._kmeans import residual_kmeans
@@ -142,12 +143,15 @@ class ResidualAutoencoder(nn.Module):
         decoded: Tensor = self.decoder(quantized)
         return decoded * self.scale + self.mean
 
-    def level_errors(self, x: Tensor) -> list[float]:
-        """Squared error of `decode` after each level, as a share of the items' variance."""
-        tokens = self.encode(x)
-        total = (x - x.mean(dim=0)).square().sum()
-        levels = range(1, tokens.shape[1] + 1)
-        return [float((x - self.decode(tokens[:, :level])).square().sum() / total) for level in levels]
+    def codes(self, x: Tensor) -> Codes:
+        """The items ``[N, dim]`` as `Codes` on the CPU, with the error of `decode` after each level."""
+        x = x.to(self.codebooks.device)
+        token = self.encode(x)
+        total = (x - x.mean(dim=0)).square().sum().clamp(min=1e-30)
+        levels = range(1, token.shape[1] + 1)
+        errors = tuple(float((x - self.decode(token[:, :level])).square().sum() / total) for level in levels)
+        sizes = (self.codebooks.shape[1],) * token.shape[1]
+        return Codes(token=token.cpu(), level_sizes=sizes, reconstruction=errors)
 
     @torch.no_grad()
     def tend(self, x: Tensor, generator: torch.Generator) -> int:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
-from mmgrec.recid import Codes
 from mmgrec.training import Task, train
 from mmgrec.validation import ValidationRecall
 from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
@@ -138,6 +137,4 @@ class _AlternatingTask(Task[_Turn]):
 
 
 def _quantized(representations: Representations, autoencoder: ResidualAutoencoder) -> Quantization:
-    token = autoencoder.encode(representations.item)
-    sizes = tuple(book.shape[0] for book in autoencoder.codebooks)
-    return Quantization(representations=representations, codes=Codes(token=token, level_sizes=sizes))
+    return Quantization(representations=representations, codes=autoencoder.codes(representations.item))

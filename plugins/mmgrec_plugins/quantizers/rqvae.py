@@ -12,7 +12,6 @@ from torch import Tensor
 from mmgrec.data import Dataset
 from mmgrec.errors import DataError
 from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
-from mmgrec.recid import Codes
 from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, fit_autoencoder
 from mmgrec_plugins.quantizers.ensemble import calibrated
 from mmgrec_plugins.quantizers.graph import GraphEncoder, centred_features
@@ -45,16 +44,13 @@ class RQVAE(Quantizer):
             settings=self.autoencoder,
             context=context,
         )
-        token = autoencoder.encode(features.to(context.device)).cpu()
-        sizes = (autoencoder.codebooks.shape[1],) * self.num_levels
         if self.representations == "graph":
             found = self.graph.fit(data, context)
         else:
             given = Representations(user=_means_of_users(data, features), item=features)
             found = calibrated(given, data, context.generator("calibration"))
-        return Quantization(
-            representations=found, codes=Codes(token=token, level_sizes=sizes), history={"autoencoder": history}
-        )
+        codes = autoencoder.codes(features)
+        return Quantization(representations=found, codes=codes, history={"autoencoder": history})
 
 
 def fused_features(data: Dataset, max_dim: int) -> Tensor:
