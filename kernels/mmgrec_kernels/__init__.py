@@ -7,7 +7,19 @@ Each operation is a folder: the public function, ``reference.py`` (the definitio
 from __future__ import annotations
 
 from mmgrec_kernels._impl import Impl
+from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree
 from mmgrec_kernels.relation_attention import relation_attention
 from mmgrec_kernels.residual_lookup import Lookup, nearest_codeword, residual_lookup
 
-__all__ = ["Impl", "Lookup", "nearest_codeword", "relation_attention", "residual_lookup"]
+__all__ = [
+    "Beams",
+    "Forbidden",
+    "Impl",
+    "Level",
+    "Lookup",
+    "beam_step_tokens",
+    "beam_step_tree",
+    "nearest_codeword",
+    "relation_attention",
+    "residual_lookup",
+]

@@ -1,53 +1,71 @@
-"""Writes what the kernels cost on each chip into a file: ``python -m mmgrec_kernels.compile_table docs/kernels.md``.
+"""Writes what the kernels cost on each chip into a page: ``python -m mmgrec_kernels.compile_table docs/kernels.md``.
 
-Compiles every shipped variant for every chip, with no GPU; refuses to write when one of them could not be shipped. Each
-operation's table replaces what stands between ``<!-- compiled: NAME -->`` and ``<!-- /compiled -->``.
+Compiles every shipped variant for every chip, with no GPU, and refuses to write when one of them could not be shipped.
+Names of operations after the file limit it to them. A table replaces what stands between ``<!-- compiled: NAME -->``
+and ``<!-- /compiled -->``; its digest says which sources and blocks it was made from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmgrec_kernels._chips import CHIPS
 from mmgrec_kernels._compile import Cost, Variant, cost, faults
 
-__all__ = ["all_variants", "main", "table", "write"]
+__all__ = ["OPERATIONS", "digest", "main", "row", "table", "variants_of", "write"]
 
-_OPERATIONS = ("relation_attention", "residual_lookup", "beam_step")
+OPERATIONS = ("relation_attention", "residual_lookup", "beam_step")
 
 
-def all_variants(chip: int) -> list[Variant]:
-    """Every shipped variant on a chip, operation by operation."""
-    found: list[Variant] = []
-    for operation in _OPERATIONS:
-        module = f"mmgrec_kernels.{operation}.variants"
-        if importlib.util.find_spec(module) is not None:
-            found += importlib.import_module(module).variants(chip)
+def variants_of(operation: str, chip: int) -> list[Variant]:
+    """Every shipped variant of an operation on a chip."""
+    module = f"mmgrec_kernels.{operation}.variants"
+    if importlib.util.find_spec(module) is None:
+        return []
+    found: list[Variant] = importlib.import_module(module).variants(chip)
     return found
 
 
-def table(rows: Iterable[tuple[int, Variant, Cost]]) -> str:
-    """Markdown of one operation's rows, with the version of the compiler above it."""
+def digest(operation: str) -> str:
+    """Of everything that a table was made from, but the compiler: kernel sources, types, constants, blocks."""
+    hashed = hashlib.sha256()
+    for chip in CHIPS:
+        for variant in variants_of(operation, chip):
+            source = Path(inspect.getfile(variant.kernel.fn)).read_bytes()
+            asked = (chip, variant.name, sorted(variant.arguments.items()), sorted(variant.constants.items()))
+            options = (variant.warps, variant.stages, variant.multiples_of_16)
+            hashed.update(source + repr((asked, options)).encode())
+    return hashed.hexdigest()[:16]
+
+
+def row(chip: int, variant: Variant, found: Cost) -> str:
+    """One line of a table."""
+    return (
+        f"| sm_{chip} | {variant.shape} | {variant.dtype} | {variant.name} | {variant.blocks} | {found.registers} |"
+        f" {found.spills} | {found.shared} | {found.tensor_memory} | {found.stores} | {found.matrix} |"
+    )
+
+
+def table(operation: str, rows: Iterable[str]) -> str:
+    """Markdown of one operation's rows, with the compiler's version and the digest above it."""
     version = importlib.metadata.version("triton")
-    lines = [
-        f"Compiled by triton {version}. Registers and spilled bytes are a thread's, shared memory (bytes) and",
-        "tensor memory (columns) a program's; stores and matrix instructions are counted in the machine code.",
+    head = [
+        f"Compiled by triton {version} from `{digest(operation)}`. Registers and spilled bytes are a thread's, shared",
+        "memory (bytes) and tensor memory (columns) a program's; stores and matrix instructions are counted in the",
+        "machine code.",
         "",
         "| chip | shape | dtype | kernel | blocks | registers | spills | shared | tensor memory | stores | matrix |",
         "|---|---|---|---|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for chip, variant, found in rows:
-        lines.append(
-            f"| sm_{chip} | {variant.shape} | {variant.dtype} | {variant.name} | {variant.blocks} | {found.registers} |"
-            f" {found.spills} | {found.shared} | {found.tensor_memory} | {found.stores} | {found.matrix} |"
-        )
-    return "\n".join(lines)
+    return "\n".join([*head, *rows])
 
 
 def write(text: str, operation: str, written: str) -> str:
@@ -56,22 +74,21 @@ def write(text: str, operation: str, written: str) -> str:
     return pattern.sub(lambda match: f"{match[1]}{written}\n{match[2]}", text)
 
 
-def main(path: Path) -> list[str]:
-    """Renew all tables of a file; returns what is wrong, and writes nothing then."""
-    rows = [(chip, variant, cost(variant, chip)) for chip in CHIPS for variant in all_variants(chip)]
-    wrong = [
-        f"{variant.name} of {variant.shape} {variant.dtype} on sm_{chip}: {fault}"
-        for chip, variant, found in rows
-        for fault in faults(variant, chip, found)
-    ]
-    if wrong:
-        return wrong
-    text = path.read_text()
-    for operation in _OPERATIONS:
-        text = write(text, operation, table(row for row in rows if row[1].operation == operation))
-    path.write_text(text)
-    return []
+def main(path: Path, operations: Sequence[str] = OPERATIONS) -> list[str]:
+    """Renew the tables of a page; returns what is wrong, and writes nothing then."""
+    text, wrong = path.read_text(), []
+    for operation in operations:
+        rows = []
+        for chip in CHIPS:
+            for variant in variants_of(operation, chip):
+                found = cost(variant, chip)
+                rows.append(row(chip, variant, found))
+                wrong += [f"{rows[-1]}: {fault}" for fault in faults(variant, chip, found)]
+        text = write(text, operation, table(operation, rows))
+    if not wrong:
+        path.write_text(text)
+    return wrong
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join(main(Path(sys.argv[1]))) or 0)
+    sys.exit("\n".join(main(Path(sys.argv[1]), sys.argv[2:] or OPERATIONS)) or 0)
