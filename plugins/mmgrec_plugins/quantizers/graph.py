@@ -137,11 +137,13 @@ class GraphTask(Task[_Batch]):
         return -(-len(self.data.train) // self.batch_size)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[_Batch]:
-        train = self.data.train
+        train, device = self.data.train, self.network.user.device
         for edges in torch.split(torch.randperm(len(train), generator=generator), self.batch_size):
             count = edges.numel() if self.kind == "bpr" else self.num_negatives
             negative = torch.randint(self.data.num_items, (count,), generator=generator)
-            yield _Batch(user=train.user[edges], item=train.item[edges], negative=negative)
+            yield _Batch(
+                user=train.user[edges].to(device), item=train.item[edges].to(device), negative=negative.to(device)
+            )
 
     def loss(self, batch: _Batch, generator: torch.Generator) -> dict[str, Tensor]:
         user, item = self.network()
@@ -170,12 +172,17 @@ class GraphTask(Task[_Batch]):
         found = self.representations()
         return self.recall.of_scores(lambda users: found.user[users] @ found.item.T)
 
-    def representations(self) -> Representations:
-        """What the member says now: its inner product ranks as its loss does."""
-        with torch.no_grad():
-            user, item = self.network()
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """Users ``[U, D]`` and items ``[I, D]`` whose inner product ranks as the loss does."""
+        user, item = self.network()
         if self.kind == "softmax":
             user, item = F.normalize(user, dim=1) / self.temperature, F.normalize(item, dim=1)
+        return user, item
+
+    @torch.no_grad()
+    def representations(self) -> Representations:
+        """What the member says now."""
+        user, item = self.vectors()
         return Representations(user=user.cpu(), item=item.cpu())
 
 

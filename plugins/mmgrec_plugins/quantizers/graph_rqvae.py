@@ -51,14 +51,19 @@ class GraphRQVAE(Quantizer):
             settings=self.autoencoder,
             context=context,
         )
-        return _quantized(representations, autoencoder)
+        return _quantized(representations, autoencoder.cpu())
 
     def _alternating(self, data: Dataset, context: Context) -> Quantization:
-        if len(self.graph.losses) > 1 or (self.graph.losses == ("bpr",) and len(self.graph.regularization) > 1):
+        graph = self.graph
+        if (
+            len(graph.losses) > 1
+            or len(graph.item_graph_scale) > 1
+            or (graph.losses == ("bpr",) and len(graph.regularization) > 1)
+        ):
             raise SettingsError(
-                ["the alternating schedule trains one ranking loss at one regularization"],
-                where="quantizer",
-                remedy="give graph.losses and graph.regularization one value each, or set schedule=two-stage",
+                ["the alternating schedule trains one ranking loss at one regularization and one item_graph_scale"],
+                where="quantizer.graph",
+                remedy="give losses, regularization and item_graph_scale one value each, or set schedule=two-stage",
             )
         recall = ValidationRecall(
             data, max_users=self.graph.validation_users, generator=context.generator("validation users")
@@ -114,7 +119,7 @@ class _AlternatingTask(Task[_Turn]):
                 yield _Turn(ranking=batch, item=None)
             return
         with torch.no_grad():
-            x = self.ranking.network()[1]
+            x = self.ranking.vectors()[1]
             if epoch == 1:
                 self.autoencoder.start(x, self.generator)
             else:
@@ -130,7 +135,7 @@ class _AlternatingTask(Task[_Turn]):
     def after_epoch(self, epoch: int, generator: torch.Generator) -> None:
         if epoch % 2 == 1:
             with torch.no_grad():
-                self.autoencoder.tend(self.ranking.network()[1], generator)
+                self.autoencoder.tend(self.ranking.vectors()[1], generator)
 
     def validate(self) -> float | None:
         return self.ranking.validate()
