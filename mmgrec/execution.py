@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mmgrec.checkpoint import Tensors, load_folder, save_folder
 from mmgrec.data import Dataset
-from mmgrec.errors import RunError
+from mmgrec.errors import DataError, RunError
 from mmgrec.evaluation import Report, Split, evaluate
 from mmgrec.experiment import Experiment, Model
 from mmgrec.health import health
@@ -108,6 +108,7 @@ class _Work:
     def run(self, values: Json) -> Json:
         rows = {model.label: self._row(model) for model in self.experiment.rows}
         own = rows[self.experiment.models[0].label][1]
+        measured = [f"{name}@{k}" for k in sorted(self.experiment.options.top_k) for name in self.experiment.metrics]
         results = {
             "schema": SCHEMA,
             "seed": self.experiment.options.seed,
@@ -115,8 +116,8 @@ class _Work:
             "data": data_facts(self.data),
             "rec_ids": own["rec_ids"],
             "decoding": own["decoding"],
-            "results": [row for _, meta in rows.values() for row in meta["results"]],
-            "definitions": own["definitions"],
+            "results": [_in_order(row, measured) for _, meta in rows.values() for row in meta["results"]],
+            "definitions": {name: own["definitions"][name] for name in self.experiment.metrics},
         }
         for label, (tensors, _) in rows.items():
             if tensors["weights"]:
@@ -147,6 +148,8 @@ class _Work:
         fitted = model.recommender.fit(self.data, context)
         fit_seconds = time.perf_counter() - started
         reports = {split: self._evaluated(fitted, split) for split in SPLITS if self._has(split)}
+        if not reports:
+            raise DataError("the data have neither a test nor a validation item", remedy="choose another split")
         tensors: Tensors = {split: {"user": report.user, **report.per_user} for split, report in reports.items()}
         tensors["weights"] = {}
         last = next(iter(reports.values()))  # of the test part, where there is one
@@ -256,6 +259,12 @@ def data_facts(data: Dataset) -> Json:
         "num_interactions": data.num_interactions,
         "fingerprint": data.fingerprint,
     }
+
+
+def _in_order(row: Json, measured: list[str]) -> Json:
+    """A result with its metrics in the order in which they were asked for, whether it comes from memory or the disk."""
+    keys = ("model", "split", "mask", "metrics", "num_users", "seconds")
+    return {**{key: row[key] for key in keys}, "metrics": {name: row["metrics"][name] for name in measured}}
 
 
 def _result(model: Model, report: Report, fit_seconds: float) -> Json:

@@ -188,8 +188,11 @@ class _Maker:
 
     def options(self) -> Options:
         known = {field.name for field in dataclasses.fields(Options)}
-        made = self._built(Options, {key: one for key, one in self.both.items() if key in known}, "")
-        return made if isinstance(made, Options) else Options()
+        given = {key: one for key, one in self.both.items() if key in known}
+        made = self._built(Options, given, "")
+        if made is None:  # go on with what is right, to find out what else is wrong
+            made = build(Options, {key: one for key, one in given.items() if _accepted(key, one)})
+        return cast(Options, made)
 
     def data(self) -> object:
         given = cast(dict[str, Any], dict(cast(Settings, self.both.get("data", {}))))
@@ -268,6 +271,14 @@ class _Maker:
         except SettingsError as error:
             self.problems.extend(error.problems)
             return None
+
+
+def _accepted(key: str, value: object) -> bool:
+    try:
+        build(Options, {key: value})
+    except SettingsError:
+        return False
+    return True
 
 
 def _class_of(owner: type, name: str) -> type:

@@ -224,6 +224,9 @@ class LogTee:
 
     def __init__(self, path: Path, onward: Reporter, *, hide: Path) -> None:
         self._hidden = [f"{one}{os.sep}" for one in (hide.resolve(), hide, Path.home())]  # paths kept out of the log
+        if path.exists():  # a killed process may have left half a line
+            whole = path.read_bytes()
+            path.write_bytes(whole[: whole.rfind(b"\n") + 1])
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed by `close`
         self._onward = onward
 

@@ -11,6 +11,8 @@ import ast
 import dataclasses
 import functools
 import inspect
+import io
+import tokenize
 import tomllib
 import types
 import typing
@@ -170,12 +172,15 @@ def _comments(cls: type) -> dict[str, str]:
             body = ast.parse(source).body
         except (OSError, TypeError, SyntaxError):
             continue
-        lines = source.splitlines()
+        words = tokenize.generate_tokens(io.StringIO(source).readline)
+        comments = {word.start[0]: word for word in words if word.type == tokenize.COMMENT}
         for node in body[0].body if body and isinstance(body[0], ast.ClassDef) else []:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                beside = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset or 0 :].strip()
-                above = lines[node.lineno - 2].strip()
-                text = beside if beside.startswith("#") else above if above.startswith("#") else ""
+                lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+                beside = [comments[line].string for line in lines if line in comments]
+                above = comments.get(node.lineno - 1)
+                alone = above is not None and above.line.strip().startswith("#")
+                text = " ".join(beside) if beside else above.string if above is not None and alone else ""
                 found[node.target.id] = text.lstrip("#: ").strip()
     return found
 

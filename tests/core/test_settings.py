@@ -33,6 +33,7 @@ class Outer:
     level: int | None = 4
     weights: dict[str, float] = field(default_factory=dict)
     path: Path | None = None
+    rank: int = 128  # of the fold
 
     def __post_init__(self) -> None:
         if self.loss == "softmax" and self.flag:
@@ -160,6 +161,7 @@ def test_describe_spells_out_names_types_defaults_and_comments() -> None:
     assert rows["part.loss"] == ("'bpr' | 'softmax'", '"bpr"', "what is minimised")
     assert rows["part.inner.steps"] == ("int >= 1", "7", "")
     assert rows["part.inner.rate"] == ("float", "0.001", "learning rate")
+    assert rows["part.rank"] == ("int", "128", "of the fold")
     assert rows["part.path"] == ("Path | none", "none", "")
 
 

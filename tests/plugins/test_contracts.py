@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import pytest
 
+from mmgrec.experiment import Experiment, Model
 from mmgrec.folder import save_folder
 from mmgrec.interfaces import (
     DatasetSource,
 )
 from mmgrec.registry import Registry
-from mmgrec.settings import build
+from mmgrec.settings import build, toml_text
 from mmgrec.testing import (
     CollisionContract,
     DatasetContract,
@@ -24,12 +26,28 @@ from mmgrec.testing import (
     tiny_data,
 )
 
+GRAPH = {"dim": 8, "epochs": 2, "regularization": [0.01], "rank": 8, "num_negatives": 20}
+AUTOENCODER = {"hidden_dim": 8, "latent_dim": 4, "epochs": 2, "warmup_epochs": 1, "steps_per_epoch": 2}
 TINY: dict[str, dict[str, Any]] = {  # settings that make a contract a matter of a second
-    "graph-rqvae": {"codebook_size": 8},
-    "rqvae": {"codebook_size": 8},
-    "rq-kmeans": {"codebook_size": 8},
-    "hk-means": {},
+    "graph-rqvae": {"codebook_size": 8, "graph": GRAPH, "autoencoder": AUTOENCODER},
+    "rqvae": {"codebook_size": 8, "graph": GRAPH, "autoencoder": AUTOENCODER},
+    "rq-kmeans": {"codebook_size": 8, "graph": GRAPH},
+    "hk-means": {"codebook_size": 4, "graph": GRAPH},
+    "mf": {"dim": [8], "epochs": 2, "regularization": [0.01]},
+    "lightgcn": {"dim": [8], "epochs": 2, "regularization": [0.01]},
     "synthetic": {"num_users": 60, "num_items": 40, "mean_interactions": 8.0},
+}
+
+
+WHOLE: dict[str, Any] = {
+    "label": "mmgrec",
+    "plugin": "mmgrec",
+    "parts": {
+        "quantizer": "rq-kmeans",
+        "collisions": "popularity",
+        "position": "relation-aware",
+        "decoder": "trie-beam",
+    },
 }
 
 
@@ -93,6 +111,22 @@ class TestRecommenders(Made, RecommenderContract):
     @pytest.fixture(autouse=True, params=[name for name in shipped("recommender") if name != "mmgrec"])
     def choose(self, request: pytest.FixtureRequest) -> None:
         self.name = request.param
+
+
+class TestMMGRec(RecommenderContract):
+    """The method itself, from small parts."""
+
+    def make(self) -> Recommender:
+        sections = {
+            "quantizer": {"name": "rq-kmeans", **TINY["rq-kmeans"]},
+            "network": {"dim": 8, "num_heads": 2, "head_dim": 4, "feedforward_dim": 8},
+            "training": {"epochs": 1, "batch_size": 64},
+        }
+        return Experiment.of(sections).models[0].recommender
+
+    def test_settings_survive_a_configuration_file(self) -> None:
+        values = {**Experiment.of({}).values(), **Model(**WHOLE, recommender=self.make()).values()}
+        assert Experiment.of(tomllib.loads(toml_text(values))).models[0].recommender == self.make()
 
 
 class TestSynthetic(Made, DatasetContract):
