@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _PLAIN_WIDTH = 180  # columns where the output is no terminal
+_WIDE = 160  # columns that the table of all metrics needs
 
 
 def _out(*, stderr: bool = False) -> Console:
@@ -175,7 +176,10 @@ def results(found: Mapping[str, Any]) -> None:
 
 
 def _shown_metrics(names: list[str]) -> list[str]:
-    """Every metric at the first length, the two main ones at the others too; all are in the run folder."""
+    """Every metric at the first length, the two main ones at the others too, and those alone on a narrow terminal."""
+    if _out().width < _WIDE:
+        main = list(dict.fromkeys(name.partition("@")[0] for name in names))[:2]
+        return [name for name in names if name.partition("@")[0] in main]
     lengths = list(dict.fromkeys(name.partition("@")[2] for name in names))
     main = list(dict.fromkeys(name.partition("@")[0] for name in names))[:2]
     return [name for name in names if name.endswith(f"@{lengths[0]}") or name.partition("@")[0] in main]

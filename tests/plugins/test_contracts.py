@@ -10,9 +10,7 @@ import pytest
 
 from mmgrec.experiment import Experiment, Model
 from mmgrec.folder import save_folder
-from mmgrec.interfaces import (
-    DatasetSource,
-)
+from mmgrec.interfaces import DatasetSource, Recommender
 from mmgrec.registry import Registry
 from mmgrec.settings import build, toml_text
 from mmgrec.testing import (
