@@ -17,14 +17,8 @@ from mmgrec.interfaces import Context, Representations
 from mmgrec.randomness import seeded
 from mmgrec.synthetic import planted
 from mmgrec.validation import ValidationRecall
-from mmgrec_plugins.quantizers.graph import (
-    GraphEncoder,
-    GraphNetwork,
-    GraphTask,
-    best_of,
-    centred_features,
-    place_cold_items,
-)
+from mmgrec_plugins.quantizers.graph import GraphEncoder, best_of, place_cold_items
+from mmgrec_plugins.quantizers.graph_network import GraphNetwork, GraphTask, centred_features
 from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs
 
 DATA = planted(num_users=50, num_items=30, mean_interactions=8, cold_items=0.1, seed=7)

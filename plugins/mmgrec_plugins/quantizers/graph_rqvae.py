@@ -25,7 +25,8 @@ from mmgrec.training import Task, train
 from mmgrec.validation import ValidationRecall
 from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
 from mmgrec_plugins.quantizers.ensemble import calibrated
-from mmgrec_plugins.quantizers.graph import GraphEncoder, GraphTask
+from mmgrec_plugins.quantizers.graph import GraphEncoder
+from mmgrec_plugins.quantizers.graph_network import GraphTask
 
 __all__ = ["GraphRQVAE"]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendations, Representations
 from mmgrec.validation import ValidationRecall
-from mmgrec_plugins.quantizers.graph import GraphEncoder, Loss, best_of
+from mmgrec_plugins.quantizers.graph import GraphEncoder, best_of
+from mmgrec_plugins.quantizers.graph_network import Loss
 from mmgrec_plugins.recommenders._scoring import rank_items
 
 __all__ = ["FittedFactors", "fit_factors"]

@@ -9,7 +9,8 @@ from annotated_types import Ge, Gt, MinLen
 
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, FittedRecommender, Recommender
-from mmgrec_plugins.quantizers.graph import GraphEncoder, Loss
+from mmgrec_plugins.quantizers.graph import GraphEncoder
+from mmgrec_plugins.quantizers.graph_network import Loss
 from mmgrec_plugins.recommenders._factors import fit_factors
 
 __all__ = ["LightGCN"]
