@@ -181,8 +181,7 @@ class _Work:
             self.log.warn(alarm)
         order = torch.randperm(report.num_users, generator=context.generator("oracle"))
         sample = report.user[order[: self.experiment.options.oracle_users]].sort().values
-        split: Split = "test" if report.split == "test" else "valid"
-        gap = beam_gap(fitted, self.data, users=sample, split=split) if sample.numel() else None
+        gap = beam_gap(fitted, self.data, users=sample, mask=report.mask) if sample.numel() else None
         facts = told.as_dict()
         return {
             "health": facts,
@@ -218,22 +217,22 @@ class _Work:
         }
 
 
-def beam_gap(fitted: FittedMMGRec, data: Dataset, *, users: Tensor, split: Split, top_k: int = 10) -> float:
+def beam_gap(fitted: FittedMMGRec, data: Dataset, *, users: Tensor, mask: str, top_k: int = 10) -> float:
     """How much of the exact decoder's lists the run's own decoder finds.
 
     Args:
         fitted: the model.
         data: its data.
         users: ``[U]`` int64, the sample.
-        split: decides what is masked, as in an evaluation.
+        mask: the parts whose items are left out, as in the evaluation: ``train+valid`` or ``train``.
         top_k: length of the lists.
 
     Returns:
         Mean over users of the share of the exact list that is in the decoder's.
     """
     exact = Registry.discover().load("decoder", "exact")()
-    masked = data.train.merged(data.valid) if split == "test" else data.train
-    if data.ordered:
+    masked = data.train if mask == "train" else data.train.merged(data.valid)
+    if data.ordered and mask != "train":
         fitted = fitted.with_history(masked)
     shares = []
     for batch in torch.split(users, 64):

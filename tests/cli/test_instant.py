@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -34,12 +34,11 @@ def test_answers_without_torch(argv: list[str]) -> None:
 
 @pytest.mark.parametrize("argv", [["--help"], ["plugins"]])
 def test_answers_in_under_a_second(argv: list[str]) -> None:
-    taken = []
-    for _ in range(3):  # the best of three: others may be using the machine
-        begin = time.perf_counter()
-        call(*argv)
-        taken.append(time.perf_counter() - begin)
-    assert min(taken) < 1.0
+    """Of processor time: the wall clock would measure whoever else uses the machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    call(*argv)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime) < 1.0
 
 
 def test_plugins_json_has_the_promised_keys() -> None:
@@ -61,3 +60,9 @@ def test_every_command_has_json_and_an_example(name: str) -> None:
 def test_help_lists_every_command() -> None:
     told = call("--help").stdout
     assert [name for name in COMMANDS if f"  {name.split()[0]} " not in told] == []
+
+
+def test_run_has_every_promised_option() -> None:
+    told = set(call("run", "--help").stdout.split())
+    options = "quantizer collisions position decoder data preset set config seed out baselines mask threads device json"
+    assert [name for name in options.split() if f"--{name}" not in told] == []
