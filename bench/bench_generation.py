@@ -1,0 +1,103 @@
+"""Whole generation (decoder network, cache, trie, top-k) against other ways to decode, and against the item count."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import pytest
+import torch
+from _harness import Book
+from _network import CachedStepper, Network, random_table
+from _walks import DenseMask, DictTrie, Padded, walk
+
+from mmgrec.interfaces import no_exclusion
+from mmgrec.recid import Trie
+from mmgrec_plugins.decoders.trie_beam import TrieBeam
+
+NUM_USERS, NUM_BEAMS, TOP_K = 64, 50, 10
+LEAST_OVER_GENERATE = 5.0
+MOST_GROWTH = 1.3  # of the time per user from 10^5 to 10^7 items
+
+Found = tuple[torch.Tensor, torch.Tensor]
+
+
+def ours(network: Network, trie: Trie) -> Found:
+    return TrieBeam(num_beams=NUM_BEAMS).decode(
+        CachedStepper(network), trie, top_k=TOP_K, exclusion=no_exclusion(network.num_users)
+    )
+
+
+def differs(found: Found, wanted: Found) -> str:
+    """What is wrong with a rival's list, in words; rounding may change a place here and there."""
+    error = (found[1] - wanted[1]).abs().max().item()
+    same = (found[0] == wanted[0]).float().mean().item()
+    return "" if error < 1e-3 and same > 0.98 else f"scores differ by {error:.2g}, {same:.0%} of the items agree"
+
+
+@torch.no_grad()
+def test_other_layouts_of_the_trie(book: Book) -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = random_table(book.sized(100_000, 100_000), num_levels=3, codebook_size=256, generator=generator)
+    trie = Trie.of(table)
+    network = Network(trie, num_users=NUM_USERS, generator=generator)
+    wanted = ours(network, trie)
+    forms = {
+        "mmgrec trie-beam": functools.partial(ours, network, trie),
+        **{
+            name: functools.partial(walk, CachedStepper(network), trie, step, NUM_BEAMS, TOP_K)
+            for name, step in {"dense mask": DenseMask(trie).step, "padded to the widest": Padded(trie).step}.items()
+        },
+    }
+    book.race(
+        f"generation, {table.num_items} items, beam {NUM_BEAMS}, {NUM_USERS} users",
+        forms,
+        verify=lambda name: differs(forms[name](), wanted),
+        turns=5,
+    )
+
+
+@torch.no_grad()
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+def test_generate_with_a_prefix_function(book: Book) -> None:
+    from _t5 import T5Stepper, generate, random_t5
+
+    generator = torch.Generator().manual_seed(0)
+    table = random_table(book.sized(100_000, 100_000), num_levels=3, codebook_size=256, generator=generator)
+    trie, nested = Trie.of(table), DictTrie(table).root
+    model = random_t5(table)
+    memory = torch.randn(NUM_USERS, 32, 64, generator=generator)
+    decoder = TrieBeam(num_beams=NUM_BEAMS)
+
+    def same_network() -> Found:
+        stepper = T5Stepper(model, table, memory)
+        return decoder.decode(stepper, trie, top_k=TOP_K, exclusion=no_exclusion(NUM_USERS))
+
+    forms = {
+        "mmgrec trie-beam, same T5, no cache": same_network,
+        "Hugging Face generate": lambda: generate(model, table, nested, memory, num_beams=NUM_BEAMS, top_k=TOP_K),
+        "mmgrec trie-beam, a network of that size": functools.partial(
+            ours, Network(trie, num_users=NUM_USERS, generator=generator), trie
+        ),
+    }
+    wanted = same_network()
+    medians = book.race(
+        f"generation by T5, {table.num_items} items, beam {NUM_BEAMS}, {NUM_USERS} users",
+        forms,
+        verify=lambda name: differs(forms[name](), wanted) if "network" not in name else "",
+        turns=3,
+    )
+    assert medians["Hugging Face generate"] >= LEAST_OVER_GENERATE * medians["mmgrec trie-beam, same T5, no cache"]
+
+
+@torch.no_grad()
+def test_time_is_flat_in_the_catalogue(book: Book) -> None:
+    forms = {}
+    for num_items in (100_000, 1_000_000, 10_000_000):
+        generator = torch.Generator().manual_seed(0)
+        table = random_table(book.sized(num_items, num_items), num_levels=3, codebook_size=256, generator=generator)
+        trie = Trie.of(table)
+        network = Network(trie, num_users=NUM_USERS, generator=generator)
+        forms[f"mmgrec trie-beam, {num_items:.0e} items"] = functools.partial(ours, network, trie)
+    medians = list(book.race(f"generation by catalogue, beam {NUM_BEAMS}, {NUM_USERS} users", forms, turns=7).values())
+    assert max(medians) <= MOST_GROWTH * min(medians)
