@@ -76,7 +76,7 @@ def write(text: str, operation: str, written: str) -> str:
 
 def main(path: Path, operations: Sequence[str] = OPERATIONS) -> list[str]:
     """Renew the tables of a page; returns what is wrong, and writes nothing then."""
-    text, wrong = path.read_text(), []
+    made, wrong = {}, []
     for operation in operations:
         rows = []
         for chip in CHIPS:
@@ -84,9 +84,13 @@ def main(path: Path, operations: Sequence[str] = OPERATIONS) -> list[str]:
                 found = cost(variant, chip)
                 rows.append(row(chip, variant, found))
                 wrong += [f"{rows[-1]}: {fault}" for fault in faults(variant, chip, found)]
-        text = write(text, operation, table(operation, rows))
-    if not wrong:
-        path.write_text(text)
+        made[operation] = table(operation, rows)
+    if wrong:
+        return wrong
+    text = path.read_text()  # only now: compiling takes minutes, in which the page may have been edited
+    for operation, written in made.items():
+        text = write(text, operation, written)
+    path.write_text(text)
     return wrong
 
 

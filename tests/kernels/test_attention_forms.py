@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from mmgrec_kernels import relation_attention
 from torch import Tensor
+
+from mmgrec_kernels import relation_attention
 
 
 def inputs(

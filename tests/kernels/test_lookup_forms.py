@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmgrec_kernels import nearest_codeword, residual_lookup
 from torch import Tensor
+
+from mmgrec_kernels import nearest_codeword, residual_lookup
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
