@@ -7,9 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from mmgrec.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "mmgrec-hash"
@@ -70,6 +73,13 @@ def test_commands_are_spelt_right(line: str) -> None:
     code = "from mmgrec_cli.app import main; main()"
     done = subprocess.run([sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_configuration_in_the_architecture_is_one() -> None:
+    (text,) = [text for language, _, text in fences(ROOT / "docs" / "architecture.md") if language == "toml"]
+    made = Experiment.of(tomllib.loads(text))
+    assert [row.label for row in made.rows] == ["mmgrec", "mmgrec (paper)", "popularity", "neighbours-50"]
+    assert made.models[1].values()["network"]["dropout"] == 0.1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
