@@ -35,27 +35,28 @@ _HOME = {
 
 __all__ = ["__version__", *sorted(_HOME)]
 
-if TYPE_CHECKING:
-    from mmgrec.data import Dataset, Interactions
-    from mmgrec.errors import UserError
-    from mmgrec.evaluation import evaluate
-    from mmgrec.hookspecs import hookimpl
-    from mmgrec.interfaces import (
-        CollisionResolver,
-        Context,
-        DatasetSource,
-        Decoder,
-        FittedRecommender,
-        Metric,
-        PositionalScheme,
-        Quantization,
-        Quantizer,
-        Recommendations,
-        Recommender,
-        Representations,
-    )
-    from mmgrec.recid import Codes, RecIDTable, Trie
-    from mmgrec.recommender import MMGRec
+if TYPE_CHECKING:  # "as" says that the name is exported
+    from mmgrec.data import Dataset as Dataset
+    from mmgrec.data import Interactions as Interactions
+    from mmgrec.errors import UserError as UserError
+    from mmgrec.evaluation import evaluate as evaluate
+    from mmgrec.hookspecs import hookimpl as hookimpl
+    from mmgrec.interfaces import CollisionResolver as CollisionResolver
+    from mmgrec.interfaces import Context as Context
+    from mmgrec.interfaces import DatasetSource as DatasetSource
+    from mmgrec.interfaces import Decoder as Decoder
+    from mmgrec.interfaces import FittedRecommender as FittedRecommender
+    from mmgrec.interfaces import Metric as Metric
+    from mmgrec.interfaces import PositionalScheme as PositionalScheme
+    from mmgrec.interfaces import Quantization as Quantization
+    from mmgrec.interfaces import Quantizer as Quantizer
+    from mmgrec.interfaces import Recommendations as Recommendations
+    from mmgrec.interfaces import Recommender as Recommender
+    from mmgrec.interfaces import Representations as Representations
+    from mmgrec.recid import Codes as Codes
+    from mmgrec.recid import RecIDTable as RecIDTable
+    from mmgrec.recid import Trie as Trie
+    from mmgrec.recommender import MMGRec as MMGRec
 
 
 def __getattr__(name: str) -> Any:  # Any: a module attribute can be anything
