@@ -152,7 +152,7 @@ class TokenScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NodeScores:
-    """Head `tree`: child v of a beam has the logit ``state . vectors[v] + bias[v]``; softmax is over existing children."""
+    """Head `tree`: child v of a beam has the logit ``state . vectors[v] + bias[v]``; softmax over existing children."""
 
     state: Tensor  # [B, W, D]
     vectors: Tensor  # [num_nodes of the next level, D]

@@ -1,7 +1,8 @@
 """Named settings of the whole method. A section names a part; its ``name``, if any, the plugin.
 
-`recipe` is what wins on validation data and the default; `no-features` is the recipe blind to the modalities, the honest
-control beside it; `paper` keeps the paper's choices. A section applies to the fields that the chosen plugin has.
+`recipe` is what wins on validation data and the default; `no-features` is the recipe without the item graphs of the
+modalities, the honest control beside it (only items that nobody has touched still take their place from features);
+`paper` keeps the paper's choices. A section applies to the fields that the chosen plugin has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Registers the shipped plugins by name; imports nothing heavy. The entry point ``shipped`` of group ``mmgrec`` is here."""
+"""Registers the shipped plugins by name; imports nothing heavy. Entry point ``shipped`` of group ``mmgrec``."""
 
 from __future__ import annotations
 

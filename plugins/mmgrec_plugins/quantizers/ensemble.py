@@ -19,7 +19,7 @@ from mmgrec.validation import ValidationRecall
 
 __all__ = ["calibrated", "folded", "joined"]
 
-_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+_WEIGHTS = (0.0, 0.5, 1.0)  # the greatest is always one: only proportions matter
 _SAMPLE = 2000  # users that stand for all where a mean over users is needed
 
 
@@ -36,7 +36,7 @@ def joined(members: Sequence[Representations], recall: ValidationRecall) -> tupl
     if len(recall):
         best = -1.0
         for weights in itertools.product(_WEIGHTS, repeat=len(members)):
-            if max(weights) != 1.0:  # only proportions matter
+            if max(weights) != 1.0:
                 continue
             value = recall.of_scores(_scorer(_concat(scaled, weights)))
             if value > best:
