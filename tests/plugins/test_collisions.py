@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmgrec_plugins.collisions._resolution import resolve
-from mmgrec_plugins.collisions.popularity import ByPopularity
-from mmgrec_plugins.collisions.random_order import RandomOrder
 
 from mmgrec.errors import UserError
 from mmgrec.interfaces import Context, Silent
 from mmgrec.recid import Codes
+from mmgrec_plugins.collisions._resolution import resolve
+from mmgrec_plugins.collisions.popularity import ByPopularity
+from mmgrec_plugins.collisions.random_order import RandomOrder
 
 
 class Listener(Silent):

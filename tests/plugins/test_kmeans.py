@@ -6,6 +6,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
 from mmgrec_kernels.residual_lookup import residual_lookup
 from mmgrec_plugins.quantizers._kmeans import (
     hierarchical_kmeans,
@@ -14,9 +18,6 @@ from mmgrec_plugins.quantizers._kmeans import (
     residual_kmeans,
     segmented_kmeans,
 )
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
-from torch import Tensor
 
 
 def generator(seed: int = 0) -> torch.Generator:
