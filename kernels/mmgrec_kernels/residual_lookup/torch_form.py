@@ -16,7 +16,7 @@ from mmgrec_kernels.residual_lookup.result import Lookup
 
 __all__ = ["residual_lookup"]
 
-_CHUNK_ENTRIES = 1 << 18  # scores of a chunk: 1 MiB of float32
+_CHUNK_ENTRIES = 1 << 19  # scores of a chunk: 2 MiB of float32
 _BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 _EXACT_ENTRIES = 1 << 22  # entries of a float64 difference tensor
 
