@@ -181,7 +181,7 @@ class Trie:
     def child_offsets(self, level: int) -> Tensor:
         """``[num_nodes + 1]`` int32: where the children of each node of a level (-1: the root) begin in the next."""
         if level == -1:
-            return self.leaf_item.new_tensor([0, self.num_nodes(0)])
+            return self._root
         self._is_last(level)
         return self.first_child[level]
 
@@ -218,6 +218,11 @@ class Trie:
         row = torch.arange(node.numel(), device=node.device).repeat_interleave(count)
         before = count.cumsum(0) - count
         return row, torch.arange(row.numel(), device=node.device) + (start - before)[row]
+
+    @cached_property
+    def _root(self) -> Tensor:
+        """The root's entry of `child_offsets`; kept, as making it on a GPU takes a copy from the host."""
+        return self.leaf_item.new_tensor([0, self.num_nodes(0)])
 
     def _leaf_offsets(self, level: int) -> Tensor:
         """``[num_nodes + 1]`` int32: where the leaves of each node of a level begin."""

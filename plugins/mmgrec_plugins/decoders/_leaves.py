@@ -27,20 +27,22 @@ def forbidden_leaves(trie: Trie, exclusion: Exclusion) -> Forbidden:
     Raises:
         ValueError: if an item or the length of the allow-list does not belong to this trie.
     """
-    allowed_before = None
-    if exclusion.allowed is not None:
-        if exclusion.allowed.shape != (trie.num_items,):
-            raise ValueError(f"allowed [{trie.num_items}] expected, got {tuple(exclusion.allowed.shape)}")
-        allowed = exclusion.allowed[trie.leaf_item.long()]
-        allowed_before = torch.cat([allowed.new_zeros(1), allowed]).cumsum(0).to(torch.int32)
+    device = trie.leaf_item.device
+    allowed, allowed_before = exclusion.allowed, None
+    if allowed is not None:
+        if allowed.shape != (trie.num_items,):
+            raise ValueError(f"allowed [{trie.num_items}] expected, got {tuple(allowed.shape)}")
+        allowed = allowed.to(device)
+        in_order = allowed[trie.leaf_item.long()]
+        allowed_before = torch.cat([in_order.new_zeros(1), in_order]).cumsum(0).to(torch.int32)
     if exclusion.seen.numel() == 0:
         return Forbidden(allowed_before=allowed_before)
-    seen = exclusion.seen
+    seen = exclusion.seen.to(device)
     if int(seen.max()) >= trie.num_items:
         raise ValueError(f"seen names item {int(seen.max())}, but the trie holds {trie.num_items}")
     counts = seen >= 0
-    if exclusion.allowed is not None:
-        counts = counts & exclusion.allowed[seen.clamp(min=0)]
+    if allowed is not None:
+        counts = counts & allowed[seen.clamp(min=0)]
     leaf = trie.item_leaf[seen.clamp(min=0)].long().masked_fill(~counts, trie.num_items).sort(dim=1).values
     again = torch.zeros_like(counts)
     again[:, 1:] = leaf[:, 1:] == leaf[:, :-1]

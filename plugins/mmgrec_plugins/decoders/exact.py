@@ -1,12 +1,13 @@
 """The oracle: the log-likelihood of every item, through the same stepper, each prefix visited once.
 
 All nodes of a level are beams. The catalogue is walked in runs of neighbouring leaves, so that memory is bounded
-whatever its size; only the prefixes at the ends of a run are visited twice.
+whatever its size; only the prefixes at the ends of a run are visited twice. With head `tree`, prefixes with one item
+below them are not followed: an only child's probability is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,7 +31,9 @@ class Exact(Decoder):
     def decode(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
         """See `mmgrec.interfaces.Decoder.decode`."""
         forbidden = forbidden_leaves(trie, exclusion)
-        allowed = None if exclusion.allowed is None else exclusion.allowed[trie.leaf_item.long()]
+        allowed = (
+            None if exclusion.allowed is None else exclusion.allowed.to(trie.leaf_item.device)[trie.leaf_item.long()]
+        )
         found: list[tuple[Tensor, Tensor]] = []  # per run: the best leaves and their scores
         size = max(1, self.max_beams // max(1, stepper.num_users))
         for low in range(0, trie.num_items, size):
@@ -56,49 +59,53 @@ def _best(trie: Trie, found: list[tuple[Tensor, Tensor]], top_k: int) -> tuple[T
 def _score(stepper: Stepper, trie: Trie, low: int, high: int) -> Tensor:
     """``[B, high - low]``: the log-likelihood of the leaves ``low .. high``."""
     scores = stepper.start()
-    log_p = torch.zeros(stepper.num_users, 1, device=trie.leaf_item.device)  # of the nodes first .. first + W
-    first = 0
-    for level, begin, end in _runs(trie, low, high):
-        offsets = trie.child_offsets(level - 1)[first : first + log_p.shape[1] + 1].long()
-        parent = torch.arange(log_p.shape[1], device=offsets.device).repeat_interleave(offsets.diff())
-        start, stop = int(offsets[0]), int(offsets[-1])  # all children of these nodes, as some softmax needs them all
-        step = _log_softmax(scores, trie, level, parent, start, stop)
-        log_p = (log_p[:, parent] + step)[:, begin - start : end - start]
-        parent, first = parent[begin - start : end - start], begin
-        if level < trie.num_levels - 1:
-            token = _tokens(trie, level, begin, end)
-            shape = log_p.shape
-            scores = stepper.advance(parent.expand(shape).contiguous(), token.expand(shape).contiguous())
-    return log_p
+    node = torch.zeros(1, dtype=torch.int64, device=trie.leaf_item.device)  # [W], the same for all users: the root
+    log_p = torch.zeros(stepper.num_users, 1, device=node.device)
+    found = torch.empty(stepper.num_users, high - low, device=node.device)
+    for level in range(trie.num_levels):
+        parent, child = trie.children(level - 1, node)
+        log_p = log_p.index_select(1, parent) + _log_softmax(scores, trie, level, parent, child)
+        begin, end = (offsets[child].long() for offsets in trie.leaf_interval(level))
+        inside = (begin < high) & (end > low)
+        # An only child costs nothing in the tree: a node with one leaf has its leaf's likelihood already
+        sure = isinstance(scores, NodeScores) or level == trie.num_levels - 1
+        done = inside & (end - begin == 1) if sure else torch.zeros_like(inside)
+        found[:, begin[done] - low] = log_p[:, done]
+        onward = torch.nonzero(inside & ~done).squeeze(1)
+        if onward.numel() == 0:
+            break
+        parent, node, log_p = parent[onward], child[onward], log_p.index_select(1, onward)
+        token = trie.token[level][begin[onward]].long()
+        scores = stepper.advance(parent.expand(log_p.shape).contiguous(), token.expand(log_p.shape).contiguous())
+    return found
 
 
-def _runs(trie: Trie, low: int, high: int) -> Iterator[tuple[int, int, int]]:
-    """The nodes ``begin .. end`` of each level under which the leaves ``low .. high`` lie."""
-    ends = torch.tensor([low, high - 1], dtype=torch.int32, device=trie.leaf_item.device)
-    for level, first_leaf in enumerate(trie.first_leaf):
-        begin, last = (torch.searchsorted(first_leaf, ends, right=True) - 1).tolist()
-        yield level, begin, last + 1
-    yield trie.num_levels - 1, low, high
-
-
-def _log_softmax(
-    scores: TokenScores | NodeScores, trie: Trie, level: int, parent: Tensor, start: int, stop: int
-) -> Tensor:
-    """``[B, M]``: log-probabilities of the nodes ``start .. stop``, whose parents among the beams are ``parent``."""
+def _log_softmax(scores: TokenScores | NodeScores, trie: Trie, level: int, parent: Tensor, child: Tensor) -> Tensor:
+    """``[B, M]``: log-probabilities of nodes of a level, which are all children of the beams ``parent``."""
     if isinstance(scores, TokenScores):
-        log_p = scores.logits.float().log_softmax(-1)
-        return log_p[:, parent, _tokens(trie, level, start, stop)]
-    state, vectors = scores.state.float(), scores.vectors[start:stop].float()
-    logit = torch.einsum("bmd,md->bm", state[:, parent], vectors) + scores.bias[start:stop].float()
-    shape = (logit.shape[0], state.shape[1])
-    highest = logit.new_full(shape, -torch.inf).scatter_reduce(1, parent.expand_as(logit), logit, "amax")
-    logit = logit - highest[:, parent]
-    total = logit.new_zeros(shape).index_add(1, parent, logit.exp())
-    return logit - total.log()[:, parent]
+        token = trie.token[level][trie.leaf_interval(level)[0][child].long()].long()
+        return scores.logits.float().log_softmax(-1)[:, parent, token]
+    num_users, num_parents, _ = scores.state.shape
+    num_children = torch.bincount(parent, minlength=num_parents).repeat(num_users)  # of all beams of all users
+    row = (parent + num_parents * torch.arange(num_users, device=parent.device).unsqueeze(1)).flatten()
+    logit = _dot(scores.state.flatten(0, 1).float(), scores.vectors[child].float(), num_children)
+    logit += scores.bias[child].float().repeat(num_users)
+    logit -= torch.segment_reduce(logit, "max", lengths=num_children).index_select(0, row)
+    logit -= torch.segment_reduce(logit.exp(), "sum", lengths=num_children).log().index_select(0, row)
+    return logit.view(num_users, -1)
 
 
-def _tokens(trie: Trie, level: int, begin: int, end: int) -> Tensor:
-    """``[end - begin]`` int64: the tokens by which these nodes are reached."""
-    if level == trie.num_levels - 1:
-        return trie.token[level][begin:end].long()
-    return trie.token[level][trie.first_leaf[level][begin:end].long()].long()
+def _dot(state: Tensor, vectors: Tensor, num_children: Tensor) -> Tensor:
+    """Products of each beam's state with its own children's vectors, side by side: only these are computed."""
+    num_users = int(num_children.sum()) // vectors.shape[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its CSR support beta, once a process
+        pattern = torch.sparse_csr_tensor(
+            torch.cat([num_children.new_zeros(1), num_children.cumsum(0)]),
+            torch.arange(vectors.shape[0], device=state.device).repeat(num_users),
+            torch.zeros(num_users * vectors.shape[0], device=state.device),
+            (state.shape[0], vectors.shape[0]),
+            check_invariants=False,
+        )
+        product: Tensor = torch.sparse.sampled_addmm(pattern, state, vectors.T, beta=0.0)
+        return product.values()

@@ -25,7 +25,10 @@ class TrieBeam(Decoder):
 
     def decode(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
         """See `mmgrec.interfaces.Decoder.decode`."""
-        forbidden = forbidden_leaves(trie, exclusion)
+        return self.search(stepper, trie, top_k=top_k, forbidden=forbidden_leaves(trie, exclusion))
+
+    def search(self, stepper: Stepper, trie: Trie, *, top_k: int, forbidden: Forbidden) -> tuple[Tensor, Tensor]:
+        """As `decode`, with the exclusion made ready; on a GPU shapes are static and nothing comes back to the host."""
         device = trie.leaf_item.device
         score = torch.zeros(stepper.num_users, 1, device=device)
         node = torch.zeros(stepper.num_users, 1, dtype=torch.int64, device=device)  # the root
