@@ -87,9 +87,9 @@ def test_generate_with_a_prefix_function(book: Book) -> None:
         verify=lambda name: differs(forms[name](), wanted) if "network" not in name else "",
         turns=3,
     )
-    # `generate` has a cache and the stepper around T5 has none: the fair opponent is a network of that size with a cache
-    cached = medians["mmgrec trie-beam, a network of that size"]
-    assert medians["Hugging Face generate"] >= LEAST_OVER_GENERATE * cached
+    # The verified comparison, on the same weights. `generate` has a cache, this stepper has none; the network of that
+    # size is another network, whose lists cannot be held against those of `generate`: it proves nothing here.
+    assert medians["Hugging Face generate"] >= LEAST_OVER_GENERATE * medians["mmgrec trie-beam, same T5, no cache"]
 
 
 @torch.no_grad()
