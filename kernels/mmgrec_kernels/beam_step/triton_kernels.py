@@ -250,8 +250,8 @@ def choose(
     parent = tl.zeros([KEEP], tl.int32)
     for first in tl.range(0, PARENTS, 16):  # whose children is it among?
         some = first + tl.arange(0, 16)
-        starts, ends = _children(node_ptr + user * num_parents, first_child_ptr, some, some < num_parents)
-        inside = (starts[None, :] <= node[:, None]) & (node[:, None] < ends[None, :])  # [KEEP, 16]
+        low, high = _children(node_ptr + user * num_parents, first_child_ptr, some, some < num_parents)
+        inside = (low[None, :] <= node[:, None]) & (node[:, None] < high[None, :])  # [KEEP, 16]
         parent += tl.sum(tl.where(inside, some[None, :], 0), axis=1)
     if LAST:
         leaf = node
