@@ -222,5 +222,5 @@ def place_cold_items(
 
     if not len(recall):
         return scaled(0.5)
-    values = {factor: recall.of_scores(scorer(factor)) for factor in (0.5, 0.75, 1.0, 0.25)}  # ties: the first
+    values = {factor: recall.of_scores(scorer(factor)) for factor in (1.0, 0.75, 0.5, 0.25)}  # ties: the longest
     return scaled(max(values, key=lambda factor: values[factor]))
