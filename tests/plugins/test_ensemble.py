@@ -71,10 +71,10 @@ def test_redundant_dimensions_are_folded_without_loss() -> None:
 # --------------------------------------------------------------------------- joining
 
 
-def test_a_single_member_stays_as_it_is() -> None:
+def test_a_single_member_is_only_folded() -> None:
     only = noise()
-    found, weights = joined([only], ValidationRecall(DATA))
-    assert found is only
+    found, weights = joined([only], ValidationRecall(DATA), rank=5)
+    torch.testing.assert_close(scores(found), scores(folded(only, 5)))
     assert weights == (1.0,)
 
 
@@ -83,7 +83,7 @@ def test_a_single_member_stays_as_it_is() -> None:
 def test_the_good_member_outweighs_noise_whatever_its_scale(good: int, scale: float) -> None:
     members = [noise(scale=scale), noise(seed=3)]
     members[good] = Representations(user=scale * truth().user, item=truth().item)
-    found, weights = joined(members, ValidationRecall(DATA))
+    found, weights = joined(members, ValidationRecall(DATA), rank=10_000)
     assert weights[good] == 1.0
     assert weights[1 - good] < 1.0
     recall = ValidationRecall(DATA)
@@ -98,13 +98,25 @@ def test_members_of_equal_worth_add_their_scores_per_deviation() -> None:
     """Without validation items all weigh the same."""
     data = replace(DATA, valid=replace(DATA.valid, user=DATA.valid.user[:0], item=DATA.valid.item[:0]))
     members = [noise(scale=30.0), truth()]
-    found, weights = joined(members, ValidationRecall(data))
+    found, weights = joined(members, ValidationRecall(data), rank=10_000)
     assert weights == (1.0, 1.0)
     wanted = torch.zeros(DATA.num_users, DATA.num_items, dtype=torch.float64)
     for one in members:
         deviation = centred(scores(one)).square().mean().sqrt()
-        wanted += scores(one) / deviation
+        wanted += centred(scores(one)) / deviation
     torch.testing.assert_close(scores(found), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_members_are_judged_by_what_folding_leaves_of_them() -> None:
+    """Beside loud noise the truth survives the full rank, but not a low one: there it stands alone."""
+    recall = ValidationRecall(DATA)
+
+    def value(one: Representations) -> float:
+        return recall.of_scores(lambda users: one.user[users] @ one.item.T)
+
+    members = [truth(), noise(seed=3)]
+    found, _ = joined(members, recall, rank=2)
+    assert value(found) >= value(folded(members[0], 2))
 
 
 # --------------------------------------------------------------------------- calibration

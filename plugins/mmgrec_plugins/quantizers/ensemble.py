@@ -1,8 +1,8 @@
 """Several representations joined into one, in inner-product form, and made small and well-scaled.
 
-Members are put side by side, so that scores add; the weight of each is chosen by validation recall. Then the best fit
-of the score matrix of a given rank, and one scalar by validation likelihood, so that the softmax of the scores is a
-distribution worth teaching.
+Members are put side by side, so that scores add, and folded to the best fit of the score matrix of a given rank; the
+weight of each is chosen by validation recall of what remains. Then one scalar by validation likelihood, so that the
+softmax of the scores is a distribution worth teaching.
 """
 
 from __future__ import annotations
@@ -23,25 +23,34 @@ _WEIGHTS = (0.0, 0.5, 1.0)  # the greatest is always one: only proportions matte
 _SAMPLE = 2000  # users that stand for all where a mean over users is needed
 
 
-def joined(members: Sequence[Representations], recall: ValidationRecall) -> tuple[Representations, tuple[float, ...]]:
-    """``x_u = concat(a_k x_u^k / sd_k)``, ``x_i = concat(x_i^k)``; sd_k is the deviation of a user's scores.
+def joined(
+    members: Sequence[Representations], recall: ValidationRecall, *, rank: int
+) -> tuple[Representations, tuple[float, ...]]:
+    """``x_u = concat(a_k x_u^k / sd_k)``, ``x_i = concat(x_i^k)``, folded; sd_k is the deviation of a user's scores.
+
+    Args:
+        members: side by side.
+        recall: chooses the weights a_k, each judged after folding; equal ones without validation items.
+        rank: see `folded`.
 
     Returns:
-        The representations, and the weights a_k chosen by validation recall (equal ones without validation items).
+        The representations, at most `rank` dimensions, and the weights.
     """
     if len(members) == 1:
-        return members[0], (1.0,)
+        return folded(members[0], rank), (1.0,)
     scaled = [Representations(user=one.user / _score_deviation(one), item=one.item) for one in members]
-    chosen = tuple(1.0 for _ in members)
-    if len(recall):
-        best = -1.0
-        for weights in itertools.product(_WEIGHTS, repeat=len(members)):
-            if max(weights) != 1.0:
-                continue
-            value = recall.of_scores(_scorer(_concat(scaled, weights)))
-            if value > best:
-                best, chosen = value, weights
-    return _concat(scaled, chosen), chosen
+    every = tuple(1.0 for _ in members)
+    if not len(recall):
+        return folded(_concat(scaled, every), rank), every
+    candidates = [weights for weights in itertools.product(_WEIGHTS, repeat=len(members)) if max(weights) == 1.0]
+    best, chosen, value = None, every, -1.0
+    for weights in candidates:
+        found = folded(_concat(scaled, weights), rank)
+        score = recall.of_scores(_scorer(found))
+        if score > value:
+            best, chosen, value = found, weights, score
+    assert best is not None
+    return best, chosen
 
 
 def folded(full: Representations, rank: int) -> Representations:

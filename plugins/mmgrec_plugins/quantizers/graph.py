@@ -29,7 +29,7 @@ from mmgrec.randomness import seeded
 from mmgrec.training import TrainingSettings, train
 from mmgrec.validation import ValidationRecall
 from mmgrec_plugins._sparse import FixedMatrix
-from mmgrec_plugins.quantizers.ensemble import calibrated, folded, joined
+from mmgrec_plugins.quantizers.ensemble import calibrated, joined
 from mmgrec_plugins.quantizers.graph_network import GraphNetwork, GraphTask, Loss
 from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs, modality_weights
 
@@ -68,12 +68,12 @@ class GraphEncoder:
         )
         item_graph = self.item_graph(data, recall, context)
         members = [self._member(loss, data, item_graph, recall, context) for loss in self.losses]
-        full, weights = joined(members, recall)
+        dim = sum(one.dim for one in members)
+        small, weights = joined(members, recall, rank=self.rank or dim)
         if len(members) > 1:
             context.reporter.note(f"members joined by validation: {dict(zip(self.losses, weights, strict=True))}")
-        full = self.with_cold_items(full, data, item_graph, recall)
-        small = folded(full, self.rank or full.dim)
-        result = calibrated(small, data, context.generator("calibration"))
+        placed = self.with_cold_items(small, data, item_graph, recall)
+        result = calibrated(placed, data, context.generator("calibration"))
         value = recall.of_scores(lambda users: result.user[users] @ result.item.T)
         context.reporter.note(f"representations: {result.dim} dimensions, recall@10 {value:.4f} on validation")
         return Representations(user=result.user * self.sharpness, item=result.item)
@@ -221,6 +221,6 @@ def place_cold_items(
         return lambda users: one.user[users] @ one.item.T
 
     if not len(recall):
-        return scaled(0.5)
+        return scaled(1.0)
     values = {factor: recall.of_scores(scorer(factor)) for factor in (1.0, 0.75, 0.5, 0.25)}  # ties: the longest
     return scaled(max(values, key=lambda factor: values[factor]))
