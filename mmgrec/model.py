@@ -337,11 +337,11 @@ def _residual(x: Tensor, part: Callable[[Tensor], Tensor], norm: nn.Module, drop
     return norm(x + drop(part(x)))  # type: ignore[no-any-return]
 
 
-def sinusoidal_positions(length: int, dim: int) -> Tensor:
+def sinusoidal_positions(length: int, dim: int, device: torch.device | None = None) -> Tensor:
     """The usual absolute encoding ``[length, dim]``: sine on even, cosine on odd places."""
-    place = torch.arange(length)[:, None]
-    rate = torch.exp(torch.arange(0, dim, 2) * (-math.log(10_000.0) / dim))
-    table = torch.zeros(length, dim)
+    place = torch.arange(length, device=device)[:, None]
+    rate = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(10_000.0) / dim))
+    table = torch.zeros(length, dim, device=device)
     table[:, 0::2] = torch.sin(place * rate)
     table[:, 1::2] = torch.cos(place * rate[: dim // 2])
     return table

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from mmgrec.cuda_graph import Question, RecordedSearch
 from mmgrec.data import Dataset, Interactions
 from mmgrec.generator import GeneratorTask, GeneratorTraining, fixed_history
 from mmgrec.interfaces import (
@@ -125,6 +126,7 @@ class FittedMMGRec(FittedRecommender):
     trie: Trie
     network: Network
     history: Interactions  # what the encoder reads
+    recorded: RecordedSearch = field(default_factory=RecordedSearch, repr=False)  # on a GPU; else it does nothing
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
         item, score = self.search(users, top_k=top_k, exclusion=exclusion)
@@ -135,16 +137,9 @@ class FittedMMGRec(FittedRecommender):
         self, users: Tensor, *, top_k: int, exclusion: Exclusion, decoder: Decoder | None = None
     ) -> tuple[Tensor, Tensor]:
         """Encode once per user, then let the decoder (another one, if given) search: item and score ``[B, K]``."""
-        device = self.network.begin.device
         history = fixed_history(self.history, users, self.network.settings.history_length)
-        memory = self.network.encode(users.to(device), history.to(device))
-        allowed = None if exclusion.allowed is None else exclusion.allowed.to(device)
-        return (decoder or self.recipe.decoder).decode(
-            self.network.stepper(memory),
-            self.trie,
-            top_k=top_k,
-            exclusion=Exclusion(seen=exclusion.seen.to(device), allowed=allowed),
-        )
+        question = Question(users=users, history=history, exclusion=exclusion)
+        return self.recorded.search(self.network, self.trie, decoder or self.recipe.decoder, question, top_k=top_k)
 
     def with_history(self, history: Interactions) -> FittedMMGRec:
         return replace(self, history=history)

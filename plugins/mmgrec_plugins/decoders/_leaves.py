@@ -21,8 +21,10 @@ def level_of(trie: Trie, level: int) -> Level:
     )
 
 
-def forbidden_leaves(trie: Trie, exclusion: Exclusion) -> Forbidden:
+def forbidden_leaves(trie: Trie, exclusion: Exclusion, *, static: bool = False) -> Forbidden:
     """Seen items as sorted leaves, each once and only such as are allowed; the allow-list as a prefix sum over leaves.
+
+    With ``static`` no value is read by the host, and items are believed to be the trie's: it can be recorded.
 
     Raises:
         ValueError: if an item or the length of the allow-list does not belong to this trie.
@@ -38,7 +40,7 @@ def forbidden_leaves(trie: Trie, exclusion: Exclusion) -> Forbidden:
     if exclusion.seen.numel() == 0:
         return Forbidden(allowed_before=allowed_before)
     seen = exclusion.seen.to(device)
-    if int(seen.max()) >= trie.num_items:
+    if not static and int(seen.max()) >= trie.num_items:
         raise ValueError(f"seen names item {int(seen.max())}, but the trie holds {trie.num_items}")
     counts = seen >= 0
     if allowed is not None:
@@ -46,7 +48,7 @@ def forbidden_leaves(trie: Trie, exclusion: Exclusion) -> Forbidden:
     leaf = trie.item_leaf[seen.clamp(min=0)].long().masked_fill(~counts, trie.num_items).sort(dim=1).values
     again = torch.zeros_like(counts)
     again[:, 1:] = leaf[:, 1:] == leaf[:, :-1]
-    if bool((again & (leaf < trie.num_items)).any()):
+    if static or bool((again & (leaf < trie.num_items)).any()):
         leaf = leaf.masked_fill(again, trie.num_items).sort(dim=1).values
     return Forbidden(seen=leaf, allowed_before=allowed_before)
 

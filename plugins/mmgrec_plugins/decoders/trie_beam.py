@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,16 +10,17 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores
+from mmgrec.cuda_graph import RecordableDecoder
+from mmgrec.interfaces import Exclusion, NodeScores, Stepper, TokenScores
 from mmgrec.recid import Trie
-from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree
+from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree, sizes
 from mmgrec_plugins.decoders._leaves import best_items, forbidden_leaves, level_of
 
 __all__ = ["TrieBeam"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrieBeam(Decoder):
+class TrieBeam(RecordableDecoder):
     """Keeps the best prefixes of each level; exact when no more prefixes exist than beams."""
 
     num_beams: Annotated[int, Ge(1)] = 50  # live prefixes a user; at least top_k are kept
@@ -27,6 +29,20 @@ class TrieBeam(Decoder):
         """See `mmgrec.interfaces.Decoder.decode`."""
         return self.search(stepper, trie, top_k=top_k, forbidden=forbidden_leaves(trie, exclusion))
 
+    def decode_static(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+        """See `mmgrec.cuda_graph.RecordableDecoder.decode_static`."""
+        return self.search(stepper, trie, top_k=top_k, forbidden=forbidden_leaves(trie, exclusion, static=True))
+
+    def cannot_record(self, trie: Trie, *, top_k: int, dtype: torch.dtype) -> str:
+        """The torch form of the beam step has shapes made from values, so every step must be the kernel's."""
+        if importlib.util.find_spec("triton") is None:
+            return "triton is not installed"
+        widest = max(self._width(trie, level, top_k) for level in range(trie.num_levels))
+        return sizes.unsupported(num_beams=widest, num_parents=widest, dtype=dtype)
+
+    def _width(self, trie: Trie, level: int, top_k: int) -> int:
+        return min(max(self.num_beams, top_k), trie.num_nodes(level))
+
     def search(self, stepper: Stepper, trie: Trie, *, top_k: int, forbidden: Forbidden) -> tuple[Tensor, Tensor]:
         """As `decode`, with the exclusion made ready; on a GPU shapes are static and nothing comes back to the host."""
         device = trie.leaf_item.device
@@ -34,8 +50,7 @@ class TrieBeam(Decoder):
         node = torch.zeros(stepper.num_users, 1, dtype=torch.int64, device=device)  # the root
         scores = stepper.start()
         for level in range(trie.num_levels):
-            width = min(max(self.num_beams, top_k), trie.num_nodes(level))
-            beams = _step(scores, score, node, level_of(trie, level), forbidden, width)
+            beams = _step(scores, score, node, level_of(trie, level), forbidden, self._width(trie, level, top_k))
             score, node = beams.score, beams.node
             if level < trie.num_levels - 1:
                 scores = stepper.advance(beams.parent, beams.token)

@@ -18,7 +18,7 @@ class Sinusoidal(PositionalScheme):
     """Place t of the history gets a sine and cosine code; a history without order gets a meaningless one."""
 
     def encode(self, x: Tensor) -> Tensor:
-        return x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x)
+        return x + sinusoidal_positions(x.shape[1], x.shape[2], x.device).to(x.dtype)
 
     def attention(self, *, dim: int, num_heads: int, head_dim: int, user_dim: int) -> nn.Module:
         return PlainAttention(dim=dim, num_heads=num_heads, head_dim=head_dim)
