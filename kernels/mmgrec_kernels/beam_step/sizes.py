@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from mmgrec_kernels._tuned import tuned
 
 __all__ = ["MAX_BEAMS", "Plan", "plan", "unsupported"]
 
@@ -41,7 +43,7 @@ class Plan:
         return f"keep {self.keep}, {self.block} children x {self.dim}, {self.chunk} candidates"
 
 
-def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: bool) -> Plan:
+def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: bool, chip: int = 90) -> Plan:
     """Blocks for keeping ``num_beams`` of the children of ``num_parents`` beams.
 
     ``width`` is the state's dim, or the size of the vocabulary.
@@ -53,7 +55,7 @@ def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: b
     block = max(128, keep)
     padded = max(16, 1 << (width - 1).bit_length())
     parents = max(16, 1 << (num_parents - 1).bit_length())
-    return Plan(
+    found = Plan(
         parents=parents,
         keep=keep,
         block=block,
@@ -63,6 +65,9 @@ def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: b
         warps=4,
         choose_warps=4 if keep <= 64 else 8,
     )
+    better = tuned("beam_step", chip, int(tree), keep, parents, padded)
+    warps, choose_warps = better.get("warps", found.warps), better.get("choose_warps", found.choose_warps)
+    return replace(found, warps=warps, choose_warps=choose_warps)
 
 
 def unsupported(*, num_beams: int, num_parents: int, dtype: torch.dtype) -> str:

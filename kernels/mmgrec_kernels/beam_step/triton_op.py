@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmgrec_kernels._chips import capability
 from mmgrec_kernels.beam_step import triton_kernels as kernels
 from mmgrec_kernels.beam_step.sizes import plan
 from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
@@ -47,7 +48,12 @@ def _launch(
     seen, before = forbidden.seen, forbidden.allowed_before
     num_seen = 0 if seen is None else seen.shape[1]
     chosen = plan(
-        num_beams=num_beams, num_parents=num_parents, width=width, num_seen=num_seen, tree=vectors is not None
+        num_beams=num_beams,
+        num_parents=num_parents,
+        width=width,
+        num_seen=num_seen,
+        tree=vectors is not None,
+        chip=capability(numbers.device),
     )
     numbers, beam_node = numbers.contiguous(), beam_node.contiguous()
     first_child = level.first_child.contiguous()

@@ -38,10 +38,11 @@ _TYPES = {
 
 def variants(chip: int) -> list[Variant]:
     """Both kernels for each shape, at an inner level, with seen leaves and an allow-list."""
-    del chip  # the same blocks for all
     found = []
     for head, dtype, beams, width in _SHAPES:
-        chosen = plan(num_beams=beams, num_parents=beams, width=width, num_seen=_NUM_SEEN, tree=head == "tree")
+        chosen = plan(
+            num_beams=beams, num_parents=beams, width=width, num_seen=_NUM_SEEN, tree=head == "tree", chip=chip
+        )
         shared = {"LAST": False, "PARENTS": chosen.parents, "LOG_KEEP": chosen.log_keep}
         expand = {
             **shared,

@@ -6,10 +6,12 @@ the relation map held for all heads) and ``blocked`` (keys pass in blocks).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+
+from mmgrec_kernels._tuned import tuned
 
 __all__ = ["HELD_LENGTH", "SIZES", "WHOLE_LENGTH", "Blocks", "Plan", "plan", "unsupported"]
 
@@ -44,12 +46,24 @@ class Plan:
 
 
 def plan(*, length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
-    """Blocks for histories of ``length`` items and heads of ``size`` dimensions.
+    """Blocks for histories of ``length`` items and heads of ``size`` dimensions; warps as `TUNED` has them.
 
     >>> found = plan(length=32, size=64, dtype=torch.bfloat16, chip=90)
     >>> found.way, str(found.rows)
     ('whole', '32x32, 4 warps')
     """
+    found = _rules(length, size, dtype)
+    padded = max(16, 1 << (length - 1).bit_length())
+    better = tuned("relation_attention", chip, padded, size, dtype.itemsize)
+    return replace(
+        found,
+        forward=replace(found.forward, warps=better.get("forward", found.forward.warps)),
+        rows=replace(found.rows, warps=better.get("rows", found.rows.warps)),
+        columns=replace(found.columns, warps=better.get("columns", found.columns.warps)),
+    )
+
+
+def _rules(length: int, size: int, dtype: torch.dtype) -> Plan:
     wide = dtype == torch.float32
     precision = "tf32x3" if wide else "ieee"
     full = max(16, 1 << (length - 1).bit_length())  # all rows or keys

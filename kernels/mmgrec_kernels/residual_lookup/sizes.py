@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from mmgrec_kernels._tuned import tuned
 
 __all__ = ["MAX_DIM", "Plan", "plan", "unsupported"]
 
@@ -41,7 +43,7 @@ def plan(*, dim: int, codes: int, chip: int) -> Plan:
     if not use_dot:
         block = max(16, 64 // padded)
     block = min(block, max(16, 1 << (codes - 1).bit_length()))
-    return Plan(
+    found = Plan(
         rows=64 if use_dot else 128,
         block=block,
         dim=padded,
@@ -49,6 +51,8 @@ def plan(*, dim: int, codes: int, chip: int) -> Plan:
         use_dot=use_dot,
         warps=4 if padded <= 32 or (padded == 64 and chip == 90) else 8,  # elsewhere four spill
     )
+    better = tuned("residual_lookup", chip, padded, found.codes)
+    return replace(found, rows=better.get("rows", found.rows), warps=better.get("warps", found.warps))
 
 
 def unsupported(*, dim: int, dtype: torch.dtype) -> str:
