@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Book", "Line", "device", "hardware"]
+__all__ = ["Book", "Limits", "Line", "device", "hardware", "limits"]
 
 RESULTS = Path(__file__).parent / "results"
 _OURS = "mmgrec"
@@ -44,6 +44,25 @@ class Refusal:
     case: str
     form: str
     why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a chip can do at best, measured or from its data sheet."""
+
+    bytes_a_second: float  # copying, both ways together
+    tf32x3_a_second: float  # floating-point operations in three-fold tf32
+
+
+_LIMITS = {"H200": Limits(bytes_a_second=4.3e12, tf32x3_a_second=133e12)}
+
+
+def limits() -> Limits | None:
+    """Of the GPU that is here; None where there is none, or one whose limits nobody has measured."""
+    if not torch.cuda.is_available():
+        return None
+    name = torch.cuda.get_device_name()
+    return next((found for chip, found in _LIMITS.items() if chip in name), None)
 
 
 def device() -> torch.device:

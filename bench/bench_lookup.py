@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from _harness import Book, device
+from _harness import Book, device, limits
 from torch import Tensor
 
 from mmgrec_kernels import residual_lookup
@@ -91,12 +91,10 @@ def test_residual_lookup(dim: int, codes: int, book: Book) -> None:
         name: functools.partial(form, z, books) for name, form in FORMS.items() if not (on_gpu and "faiss" in name)
     }
     case = f"lookup, N {num}, D {dim}, L 3, C {codes}"
-    # Limits of an H200: tf32x3 products from 16 dimensions, memory below.
-    floor = (
-        (3 * 2 * num * codes * dim / 133e12 * 1e3 if dim >= 16 else num * (3 * dim * 4 + 3 * 8) / 4.3e12 * 1e3)
-        if on_gpu
-        else None
-    )
+    chip, floor = limits(), None
+    if chip is not None:  # products from 16 dimensions, memory below
+        products, moved = 3 * 2 * num * codes * dim, num * (3 * dim * 4 + 3 * 8)
+        floor = 1e3 * (products / chip.tf32x3_a_second if dim >= 16 else moved / chip.bytes_a_second)
     medians = book.race(case, forms, verify=verify, floor_ms=floor)
     assert "mmgrec" in medians, "our form gave a wrong code and was not timed"
     # The broadcast is so slow that it is timed once, on a part of the vectors, and its time scaled up.
