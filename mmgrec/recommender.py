@@ -2,8 +2,8 @@
 
 1. A Quantizer learns representations of users and items and gives each item semantic tokens (Sec. 3.2.1).
 2. A CollisionResolver appends the token that makes them unique: the Rec-IDs (Sec. 3.2.2).
-3. A Transformer, whose encoder attends by a PositionalScheme, learns to write the Rec-IDs of liked items (Sec. 3.3): from
-   interactions, or by default from a teacher, the probabilities that the representations of step 1 give to all items.
+3. A Transformer, whose encoder attends by a PositionalScheme, learns to write the Rec-IDs of liked items (Sec. 3.3):
+   from interactions, or by default from a teacher, the probabilities that step 1's representations give to all items.
 4. A Decoder searches the trie of Rec-IDs for the most probable ones.
 """
 

@@ -205,8 +205,8 @@ def apply_sets(sets: Iterable[str], *, parts: Iterable[str], problems: list[str]
         part, *path = [step.strip() for step in name.split(".")]
         if not equals or not path or not all(path):
             problems.append(
-                f"--set {entry!r} is not of the form part.field=value; options of the run itself have flags of their own "
-                "or stand at the top of a --config file"
+                f"--set {entry!r} is not of the form part.field=value; options of the run itself have flags of their "
+                "own or stand at the top of a --config file"
             )
         elif part not in known:
             problems.append(f"--set {entry!r} names an unknown part {part!r}; {near_miss(part, known)}")
