@@ -18,6 +18,8 @@ from typing import Any
 import polars as pl
 from scipy import stats
 
+from mmgrec.evaluation import PairedTest, holm
+
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 Json = dict[str, Any]  # Any: JSON
 
@@ -79,11 +81,11 @@ def tests(runs: list[Json], metric: str, split: str, own: str) -> list[Json]:
                 "p": float(test.pvalue),
             }
         )
-    adjusted = 0.0
-    for rank, row in enumerate(sorted(out, key=lambda one: one["p"])):
-        adjusted = max(adjusted, min(1.0, (len(out) - rank) * row["p"]))
-        row["p_holm"] = adjusted
-    return out
+    made = [
+        PairedTest(metric=metric, difference=one["difference"], t=one["t"], p=one["p"], num_users=one["users"])
+        for one in out
+    ]
+    return [{**one, "p_holm": test.p_holm} for one, test in zip(out, holm(made), strict=True)]
 
 
 def markdown(name: str, rows: list[Json], against: list[Json], split: str) -> str:
