@@ -1,7 +1,7 @@
 """Edges whose weights are learnt: attention over neighbours and weighted sums, with gradients in weights and vectors.
 
-Where the weights are constants, `_sparse.FixedMatrix` is the simpler thing. On the CPU sums are scipy's products (CSR
-times dense) and inner products torch's sampled ones, many times faster than gathering a vector for each edge.
+Where the weights are constants, `_sparse.FixedMatrix` is the simpler thing. On the CPU sums are weighted bags of rows,
+and inner products torch's sampled ones: many times faster than gathering a vector for each edge.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmgrec_plugins._sparse import weighted_rows
 
 __all__ = ["Edges"]
 
@@ -67,31 +67,29 @@ class Edges:
         shape = (self.num_receivers, self.num_senders)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR support a beta
-            pattern = torch.sparse_csr_tensor(torch.from_numpy(first), torch.from_numpy(column), weight, size=shape)
+            pattern = torch.sparse_csr_tensor(first, column, weight, size=shape)
             found = torch.sparse.sampled_addmm(pattern, receivers.detach(), senders.detach().T, beta=0.0)
         values: Tensor = found.values()
         return values
 
     def sums(self, weight: Tensor, senders: Tensor) -> Tensor:
         """`sum` without a gradient, on the CPU."""
-        first, column = self._rows
-        return _product(weight, column, first, senders, (self.num_receivers, self.num_senders))
+        return weighted_rows(*self._rows, weight, senders)
 
     def sums_of_receivers(self, weight: Tensor, receivers: Tensor) -> Tensor:
         """``[num_senders, D]``: the same against the direction of the edges."""
-        first, column = self._columns
-        return _product(weight[self._by_sender], column, first, receivers, (self.num_senders, self.num_receivers))
+        return weighted_rows(*self._columns, weight.detach()[self._by_sender], receivers)
 
     @cached_property
     def _by_sender(self) -> Tensor:
         return (self.sender * self.num_receivers + self.receiver).argsort()
 
     @cached_property
-    def _rows(self) -> tuple[Any, Any]:
+    def _rows(self) -> tuple[Tensor, Tensor]:
         return _compressed(self.receiver, self.sender, self.num_receivers)
 
     @cached_property
-    def _columns(self) -> tuple[Any, Any]:
+    def _columns(self) -> tuple[Tensor, Tensor]:
         return _compressed(self.sender[self._by_sender], self.receiver[self._by_sender], self.num_senders)
 
 
@@ -127,13 +125,6 @@ class _Sum(torch.autograd.Function):
         return to_weight, to_senders, None
 
 
-def _product(weight: Tensor, column: Any, first: Any, x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A CSR matrix times x."""
-    matrix = sp.csr_array((weight.detach().contiguous().numpy(), column, first), shape=shape)
-    return torch.from_numpy(matrix @ x.detach().contiguous().numpy())
-
-
-def _compressed(row: Tensor, column: Tensor, num_rows: int) -> tuple[Any, Any]:
-    """Row pointers and columns as scipy's int32."""
-    first = torch.searchsorted(row, torch.arange(num_rows + 1))
-    return first.numpy().astype(np.int32), column.numpy().astype(np.int32)
+def _compressed(row: Tensor, column: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Row pointers and columns, int32."""
+    return torch.searchsorted(row, torch.arange(num_rows + 1)).int(), column.int()

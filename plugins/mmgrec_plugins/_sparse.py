@@ -1,6 +1,7 @@
 """Sparse matrices that stay fixed while something is trained through them: ``y = A x`` with a gradient in x alone.
 
-On the CPU the product is scipy's (CSR times dense, several times faster than torch's there); on a GPU torch's own.
+On the CPU the product is torch's weighted bag of rows, two to four times faster than scipy's and more than torch's
+own of sparse matrices); on a GPU torch's own.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["FixedMatrix", "bipartite", "normalized", "row_mean"]
+__all__ = ["FixedMatrix", "bipartite", "normalized", "row_mean", "weighted_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +36,14 @@ class FixedMatrix:
     def times(self, x: Tensor) -> Tensor:
         """The plain product, without a gradient."""
         if x.device.type == "cpu":
-            return torch.from_numpy(self.matrix @ x.detach().contiguous().numpy())
+            return weighted_rows(*self._compressed, x)
         return torch.mm(self._on_cuda.to(x.device), x)
+
+    @cached_property
+    def _compressed(self) -> tuple[Tensor, Tensor, Tensor]:
+        m = self.matrix
+        first, column = (torch.from_numpy(array.astype(np.int32)) for array in (m.indptr, m.indices))
+        return first, column, torch.from_numpy(m.data)
 
     @cached_property
     def _on_cuda(self) -> Tensor:
@@ -53,6 +61,20 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return ctx.matrix.transposed.times(grad), None
+
+
+def weighted_rows(first: Tensor, column: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+    """``[R, D]``: row r is the sum of ``weight[e] * x[column[e]]`` over e from ``first[r]`` to ``first[r + 1]``.
+
+    Args:
+        first: ``[R + 1]`` int32, where the entries of each row begin, and their number.
+        column: ``[E]`` int32.
+        weight: ``[E]`` floating point.
+        x: ``[columns, D]``, on the CPU; no gradient passes.
+    """
+    x = x.detach().contiguous()
+    weight = weight.detach().to(x.dtype).contiguous()
+    return F.embedding_bag(column, x, first, mode="sum", per_sample_weights=weight, include_last_offset=True)
 
 
 def bipartite(user: Tensor, item: Tensor, *, num_users: int, num_items: int) -> Any:
