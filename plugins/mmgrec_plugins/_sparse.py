@@ -1,7 +1,7 @@
 """Sparse matrices that stay fixed while something is trained through them: ``y = A x`` with a gradient in x alone.
 
 On the CPU the product is torch's weighted bag of rows, two to four times faster than scipy's and more than torch's
-own of sparse matrices); on a GPU torch's own.
+own of sparse matrices; on a GPU torch's own.
 """
 
 from __future__ import annotations
