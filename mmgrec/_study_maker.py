@@ -89,7 +89,7 @@ class Maker:
         return made
 
     def rows(self, options: StudyOptions) -> list[Row]:
-        grids = self._tables("tune")
+        grids = self._grids()
         made: list[Row] = []
         for label, table in self._tables("models").items():
             grid = grid_points(grids.get(label, {}), options.grid_size, f"tune.{label}", self.problems)
@@ -112,7 +112,7 @@ class Maker:
         wanted = {
             "--models": list(self.only),
             "against": [options.against] if options.against else [],
-            "tune": list(self._tables("tune")),
+            "tune": list(self.config.get("tune", {})),
         }
         for where, names in wanted.items():
             self.problems += [
@@ -217,6 +217,16 @@ class Maker:
         fields = {field.name for field in dataclasses.fields(cls) if field.init} | {"name"}
         found = {key: one for key, one in self.config.get(section, {}).items() if key in fields}
         self.used |= {f"{section}.{key}" for key in found}
+        return found
+
+    def _grids(self) -> dict[str, Settings | list[Settings]]:
+        """label -> a grid: a table of lists, or a list of tables."""
+        found: dict[str, Settings | list[Settings]] = {}
+        for name, one in self.config.get("tune", {}).items():
+            if isinstance(one, Mapping) or (isinstance(one, list) and all(isinstance(row, Mapping) for row in one)):
+                found[name] = one
+            else:
+                self.problems.append(f"tune.{name}: a table of lists, or a list of tables, is needed, got {one!r}")
         return found
 
     def _tables(self, key: str) -> dict[str, Table]:

@@ -21,24 +21,41 @@ __all__ = ["best_place", "flat", "grid_points", "nested", "tell_journal"]
 Table = dict[str, Any]  # Any: TOML
 
 
-def grid_points(grid: Settings, size: int, where: str, problems: list[str]) -> list[Table]:
+def grid_points(grid: Settings | Sequence[Settings], size: int, where: str, problems: list[str]) -> list[Table]:
     """The grid's points in order; where there are more than `size`, a seeded draw of so many.
 
     Args:
-        grid: setting -> list of values, nested or with dotted names.
+        grid: setting -> list of values, every combination is a point; or the points themselves, each a table of the
+            same settings. Nested or with dotted names.
         size: points at most.
         where: put in front of problems.
-        problems: a sentence is added for each setting without a list.
+        problems: a sentence is added for each setting without a list, and for points of different settings.
     """
+    points = _combined(grid, where, problems) if isinstance(grid, Mapping) else _listed(grid, where, problems)
+    if len(points) > size:
+        chosen = sorted(random.Random(0).sample(range(len(points)), size))
+        points = [points[place] for place in chosen]
+    return points
+
+
+def _combined(grid: Settings, where: str, problems: list[str]) -> list[Table]:
     lists = dict(flat(grid))
     wrong = [name for name, values in lists.items() if not isinstance(values, list | tuple) or not values]
     problems += [f"{where}.{name}: a list of values to try is needed" for name in wrong]
     if wrong or not lists:
         return []
-    points = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
-    if len(points) > size:
-        chosen = sorted(random.Random(0).sample(range(len(points)), size))
-        points = [points[place] for place in chosen]
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+
+def _listed(grid: Sequence[Settings], where: str, problems: list[str]) -> list[Table]:
+    points = [dict(flat(one)) for one in grid]
+    first = set(points[0]) if points else set()
+    for place, point in enumerate(points):
+        if odd := sorted(first ^ set(point)):
+            problems.append(
+                f"{where}: point {place + 1} and the first do not name the same settings ({', '.join(odd)})"
+            )
+            return []
     return points
 
 

@@ -19,22 +19,43 @@ def _rows(*labels: str) -> Table:
     return {label: {"name": label} for label in labels}
 
 
-_SIZES = [[64], [128]]
-_STRENGTHS = [[3e-3], [1e-2], [3e-2]]
-_FACTORS = ("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "invrl", "lightgt", "bm3", "freedom")
+def _points(*points: tuple[object, ...], names: tuple[str, ...]) -> list[Table]:
+    return [dict(zip(names, point, strict=True)) for point in points]
+
+
+def _factors(*points: tuple[int, str, float]) -> list[Table]:
+    """Points of (dim, loss, regularization); the softmax takes no notice of the last."""
+    return [{"dim": [dim], "losses": [loss], "regularization": [strength]} for dim, loss, strength in points]
+
+
+def _temperatures(*points: tuple[int, float]) -> list[Table]:
+    return [{"dim": [dim], "losses": ["softmax"], "temperature": value} for dim, value in points]
+
+
+# Three points for every model that is trained; what has a closed form may have six.
+_RANKING = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "softmax", 1e-2))
+_BPR = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "bpr", 3e-3))
+_SOFTMAX = _temperatures((64, 0.2), (128, 0.2), (64, 0.1))
 
 _OVERALL: Table = {
     "title": "all systems of the paper's Table 2, and what an honest table needs beside them",
     "models": {
         "mmgrec": {"name": "mmgrec", "preset": "recipe"},
-        **_rows("mf", "graphsage", "ngcf", "gat", "lightgcn", "vbpr", "mmgcn", "grcn", "lattice", "invrl", "lightgt"),
+        "mmgrec (no-features)": {"name": "mmgrec", "preset": "no-features"},
+        **_rows("mf", "lightgcn"),
+        "mf (softmax)": {"name": "mf"},
+        "lightgcn (softmax)": {"name": "lightgcn"},
+        **_rows("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "invrl", "lightgt"),
         **_rows("popularity", "itemknn", "ease", "bm3", "freedom"),
     },
     "tune": {
-        "mmgrec": {"quantizer.graph.dim": [64, 128], "quantizer.codebook_size": [64, 128, 256]},  # the paper's sizes
-        **{name: {"dim": _SIZES, "regularization": _STRENGTHS} for name in _FACTORS},
-        "mf": {"dim": _SIZES, "regularization": [[1e-2], [3e-2], [1e-1]]},
-        "lightgcn": {"dim": _SIZES, "losses": [["bpr"], ["softmax"]]},  # each fit itself chooses the regularization
+        "mmgrec": _points((64, 128), (128, 128), (128, 256), names=("quantizer.graph.dim", "quantizer.codebook_size")),
+        "mf": _factors((64, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2)),
+        "lightgcn": _BPR,
+        "mf (softmax)": _SOFTMAX,
+        "lightgcn (softmax)": _SOFTMAX,
+        **dict.fromkeys(("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice"), _RANKING),
+        **dict.fromkeys(("invrl", "lightgt", "bm3", "freedom"), _BPR),
         "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
         "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},
     },

@@ -107,6 +107,7 @@ def _model(study: Study, row: Found, cells: Sequence[Json]) -> Json:
         "seeds": [cell["seed"] for cell in cells],
         "cells": [path.name for path in row.cells],
         **splits,
+        "otherwise": _otherwise(cells),
         "defects": sum(defects),
         "seconds": {
             key: spread([cell["seconds"][key] for cell in cells if cell["seconds"][key] is not None])
@@ -121,6 +122,15 @@ def _model(study: Study, row: Found, cells: Sequence[Json]) -> Json:
         "tuned": None if row.tuned is None else dict(row.tuned),
         "failed": dict(row.failed),
     }
+
+
+def _otherwise(cells: Sequence[Json]) -> Json | None:
+    """The test part under the other mask, in cells that know it."""
+    told = [cell["otherwise"] for cell in cells if cell.get("otherwise")]
+    if not told:
+        return None
+    names = told[0]["metrics"]
+    return {"mask": told[0]["mask"], **{name: spread([one["metrics"][name] for one in told]) for name in names}}
 
 
 def spread(values: Sequence[float]) -> Json:

@@ -167,6 +167,23 @@ def test_a_grid_is_all_combinations_in_order_and_never_more_than_its_size() -> N
     assert nested(every[0]) == {"network": {"dim": 1}, "training": {"epochs": 3}}
 
 
+def test_points_of_a_grid_may_be_listed_one_by_one() -> None:
+    wrong: list[str] = []
+    listed = [{"dim": [64], "quantizer": {"rank": 1}}, {"dim": [128], "quantizer.rank": 2}]
+    assert grid_points(listed, 6, "tune.x", wrong) == [
+        {"dim": [64], "quantizer.rank": 1},
+        {"dim": [128], "quantizer.rank": 2},
+    ]
+    assert not wrong
+    assert grid_points([{"dim": [64]}, {"loss": "bpr"}], 6, "tune.x", wrong) == []
+    assert wrong == ["tune.x: point 2 and the first do not name the same settings (dim, loss)"]
+
+
+def test_a_row_is_tuned_over_listed_points() -> None:
+    (row,) = Study.of("mine", {"models": {"mf": {}}, "tune": {"mf": [{"dim": [8]}, {"dim": [16]}]}}).rows
+    assert [point.model.values()["dim"] for point in row.points] == [[8], [16]]
+
+
 def test_the_first_of_equal_scores_wins_and_a_failure_never_does() -> None:
     assert best_place([None, 0.2, 0.3, 0.3]) == 2
     assert best_place([None, 0.0]) == 1
