@@ -90,6 +90,12 @@ _POSITIONS: Table = {
     },
 }
 
+_ABLATIONS: Table = {
+    "title": "Tables 3 to 5 together: rows that differ behind stage 1 share it",
+    "models": {**_POSITIONS["models"], **_ASSIGNMENT["models"], **_REPRESENTATIONS["models"]}
+    | {"mmgrec": {"name": "mmgrec"}},
+}
+
 _LAYERS: Table = {
     "title": "layers and heads of the Transformer (Fig. 4)",
     "models": {
@@ -163,6 +169,7 @@ STUDIES: Mapping[str, Table] = {
     "representations": _REPRESENTATIONS,
     "assignment": _ASSIGNMENT,
     "positions": _POSITIONS,
+    "ablations": _ABLATIONS,
     "layers-heads": _LAYERS,
     "catalogue-size": _SIZE,
     "published-code": _PUBLISHED,

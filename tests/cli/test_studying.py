@@ -202,5 +202,5 @@ def test_mistakes_are_sentences(
 
 def test_the_list_of_studies_is_instant_and_complete(tmp_path: Path) -> None:
     process = study("--list", "--json", cwd=tmp_path)
-    assert {"overall", "representations", "assignment", "positions", "layers-heads", "catalogue-size",
+    assert {"overall", "representations", "assignment", "positions", "ablations", "layers-heads", "catalogue-size",
             "published-code", "ladder"} <= {one["study"] for one in json.loads(process.stdout)}  # fmt: skip

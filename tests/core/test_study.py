@@ -242,6 +242,6 @@ def test_the_file_in_the_documentation_is_a_study(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "DATA" / "lfm2k").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     made = Study.of("mine", tomllib.loads(text))
-    assert [row.label for row in made.rows] == ["mmgrec", "no positions", "two stages", "lightgcn", "popularity"]
-    assert [len(row.points) for row in made.rows] == [0, 0, 0, 4, 0]
+    assert [row.label for row in made.rows] == ["mmgrec", "no positions", "two stages", "lightgcn", "mf", "popularity"]
+    assert [len(row.points) for row in made.rows] == [0, 0, 0, 4, 2, 0]
     assert made.rows[2].model.values()["quantizer"]["schedule"] == "two-stage"
