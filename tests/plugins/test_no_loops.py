@@ -1,0 +1,121 @@
+"""No trained recommender loops over users in Python: twice as many users, and hardly a line more is executed.
+
+Half of each user's interactions go to a new user, so that as many interactions, items and batches are left. Every line
+of Python that a whole fit executes is counted, ours and the libraries'.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+
+from mmgrec.data import Dataset, Interactions
+from mmgrec.interfaces import Context, Recommender
+from mmgrec.registry import Registry
+from mmgrec.settings import build
+from mmgrec.synthetic import planted
+from mmgrec_plugins.quantizers.graph import GraphEncoder
+from mmgrec_plugins.quantizers.graph_network import GraphNetwork
+from mmgrec_plugins.recommenders._factors import FactorRecommender
+from mmgrec_plugins.recommenders.mf import MF
+
+NUM_USERS = 600
+DATA = planted(num_users=NUM_USERS, num_items=150, mean_interactions=8, modalities={"visual": 4, "text": 3}, seed=3)
+SHORT: dict[str, Any] = {"dim": (8,), "epochs": 1, "regularization": (1e-2,), "validation_users": 500}
+BRIEF: dict[str, dict[str, Any]] = {"invrl": {"rounds": 1, "moves": 1, "environment_epochs": 1, "gate_epochs": 1}}
+
+
+@cache
+def factor_recommenders() -> dict[str, type[FactorRecommender]]:
+    """All that ship."""
+    registry = Registry.discover(environ={})
+    loaded = {name: registry.load("recommender", name) for name in registry.names("recommender")}
+    return {name: kind for name, kind in loaded.items() if issubclass(kind, FactorRecommender)}
+
+
+def shared_among_twice_as_many(data: Dataset) -> Dataset:
+    """Every second interaction of a user belongs to a new one."""
+
+    def divided(part: Interactions) -> Interactions:
+        place = torch.arange(len(part)) - part.offsets[part.user]
+        user = part.user + part.num_users * (place % 2)
+        return Interactions.of(user, part.item, num_users=2 * part.num_users, num_items=part.num_items, time=part.time)
+
+    return replace(data, train=divided(data.train), valid=divided(data.valid), test=divided(data.test), latent={})
+
+
+def timed(data: Dataset) -> Dataset:
+    """Interactions happened in the order in which they stand."""
+    train, valid, test = (replace(part, time=torch.arange(len(part))) for part in (data.train, data.valid, data.test))
+    return replace(data, train=train, valid=valid, test=test)
+
+
+def lines_executed(call: Callable[[], object]) -> int:
+    """Lines of Python, each time that one is come to; a loop's line counts in each turn."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def lines_for_more_users(fit: Callable[[Dataset, Context], object]) -> int:
+    """What twice the users add to the lines of a fit."""
+    few, many = timed(DATA), shared_among_twice_as_many(timed(DATA))
+    assert len(many.train) == len(few.train)
+    for data in (few, many):
+        fit(data, Context(seed=1))  # what is imported or made once
+    return lines_executed(lambda: fit(many, Context(seed=1))) - lines_executed(lambda: fit(few, Context(seed=1)))
+
+
+@pytest.mark.parametrize("name", factor_recommenders())
+def test_twice_the_users_add_less_than_a_line_each(name: str) -> None:
+    recommender = factor_recommenders()[name](**SHORT, **BRIEF.get(name, {}))
+    assert lines_for_more_users(recommender.fit) < NUM_USERS / 2
+
+
+@pytest.mark.parametrize("name", ["sasrec", "tiger"])
+def test_recommenders_of_ordered_data_have_no_loop_either(name: str) -> None:
+    """All users are one batch, and as many as before are validated."""
+    training = {"epochs": 1, "batch_size": 4 * NUM_USERS, "validation_users": 100}
+    settings: dict[str, Any] = {"dim": 8, "history_length": 4, "feedforward_dim": 8, "training": training}
+    if name == "tiger":
+        settings |= {"codebook_size": 8, "autoencoder": {"epochs": 1, "warmup_epochs": 1}}
+    recommender: object = build(Registry.discover(environ={}).load("recommender", name), settings)
+    assert isinstance(recommender, Recommender)
+    assert lines_for_more_users(recommender.fit) < NUM_USERS / 2
+
+
+def test_the_graph_encoder_has_no_loop_either() -> None:
+    encoder = GraphEncoder(dim=8, epochs=1, regularization=(1e-2,), validation_users=500)
+    assert lines_for_more_users(encoder.fit) < NUM_USERS / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(MF):
+    def network(self, data: Dataset, *, dim: int, context: Context) -> GraphNetwork:
+        total = 0
+        for degree in data.train.user_degree.tolist():
+            total += degree
+        assert total == len(data.train)
+        return super().network(data, dim=dim, context=context)
+
+
+def test_a_loop_over_users_would_be_seen() -> None:
+    assert lines_for_more_users(Slow(**SHORT).fit) >= NUM_USERS
