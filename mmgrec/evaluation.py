@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmgrec.data import Dataset, Interactions
-from mmgrec.doors import checked_lists, checked_measure
+from mmgrec.doors import checked_definition, checked_lists, checked_measure
 from mmgrec.errors import DataError
 from mmgrec.interfaces import FittedRecommender, Metric, exclusion_of
 from mmgrec.interfaces import Judged as _Judged
@@ -147,7 +147,7 @@ def evaluate(
     return Report(
         metrics={key: float(value.mean()) for key, value in values.items()},
         per_user={key: value for key, value in values.items() if value.ndim},
-        definitions={name: metric.definition for name, metric in measured.items()},
+        definitions={name: checked_definition(metric) for name, metric in measured.items()},
         user=user,
         item=item,
         defects=Defects(**{name: sum(getattr(one, name) for one in defects) for name in vars(Defects())}),

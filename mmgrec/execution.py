@@ -21,10 +21,10 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from mmgrec._run_files import insight_bytes, per_user_parquet, rec_id_parquet, told_by, written_page
-from mmgrec.blame import contained
+from mmgrec.blame import contained, strangers
 from mmgrec.checkpoint import Tensors, load_folder, save_folder
 from mmgrec.data import Dataset
-from mmgrec.doors import checked_data, complaints
+from mmgrec.doors import checked_data, checked_fitted, complaints
 from mmgrec.errors import DataError, RunError, SettingsError
 from mmgrec.evaluation import Report, Split, evaluate
 from mmgrec.experiment import Experiment, Model
@@ -154,11 +154,13 @@ class _Work:
             checkpoints=self.folder.checkpoints / slug(model.label) / "fit",
         )
         started = time.perf_counter()
-        fitted = model.recommender.fit(self.data, context)
+        fitted = checked_fitted(model.recommender.fit(self.data, context), model.recommender)
         fit_seconds = time.perf_counter() - started
         reports = {split: self._evaluated(fitted, split) for split in SPLITS if self._has(split)}
+        others = ", ".join(strangers(model.recommender))
+        who = f"{model.label} ({others})" if others else model.label
         for told in complaints(fitted, self.data, {split: vars(report.defects) for split, report in reports.items()}):
-            self.log.warn(f"{model.label}: {told}")
+            self.log.warn(f"{who}: {told}")
         if not reports:
             raise DataError("the data have neither a test nor a validation item", remedy="choose another split")
         tensors: Tensors = {split: {"user": report.user, **report.per_user} for split, report in reports.items()}

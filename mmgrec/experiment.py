@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, cast
 
 from annotated_types import Ge, Le, Lt, MinLen
 
+from mmgrec.blame import stranger, told_of
 from mmgrec.errors import PluginError, SettingsError, near_miss
 from mmgrec.interfaces import DatasetSource, Metric, Recommender
 from mmgrec.registry import Registry
@@ -264,6 +265,12 @@ class _Maker:
             return build(cls, values, where)
         except SettingsError as error:
             self.problems.extend(error.problems)
+            return None
+        except Exception as error:  # types that do not exist, a __post_init__ that raises
+            plugin = stranger(cls)
+            if plugin is None:
+                raise
+            self.problems.append(f"{plugin}: it cannot be made ({told_of(error)}); tell its author")
             return None
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmgrec.cuda_graph import Question, RecordedSearch
 from mmgrec.data import Dataset, Interactions
-from mmgrec.doors import checked_quantization, checked_rec_ids, remembered
+from mmgrec.doors import checked_found, checked_position, checked_quantization, checked_rec_ids, remembered
 from mmgrec.generator import GeneratorTask, GeneratorTraining, fixed_history
 from mmgrec.interfaces import (
     CollisionResolver,
@@ -59,6 +59,8 @@ class MMGRec(Recommender):
                 "the users' representations have seen the targets that the generator is to find: "
                 "set network.user_input=history, or training.targets=teacher"
             )
+        shape = self.network
+        checked_position(self.position, dim=shape.dim, num_heads=shape.num_heads, head_dim=shape.head_dim)
         made = self.quantizer.fit(data, context.within("quantizer"))
         quantization = checked_quantization(made, data, self.quantizer)
         representations, codes = quantization.representations, quantization.codes
@@ -148,7 +150,9 @@ class FittedMMGRec(FittedRecommender):
         question = Question(users=users, history=history, exclusion=exclusion)
         weight = self.rescoring_weight
         width = max(top_k, self.recipe.rescoring.candidates) if weight else top_k
-        found = self.recorded.search(self.network, self.trie, decoder or self.recipe.decoder, question, top_k=width)
+        used = decoder or self.recipe.decoder
+        answer = self.recorded.search(self.network, self.trie, used, question, top_k=width)
+        found = checked_found(answer, users.numel(), width, used)
         if not weight:
             return found
         return rescored(*found, users=users, representations=self.representations, weight=weight, top_k=top_k)

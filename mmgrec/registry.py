@@ -37,6 +37,7 @@ __all__ = [
 BLOCK_VARIABLE = "MMGREC_DISABLE_PLUGINS"  # names of entry points or distributions, with commas between
 OK = "ok"
 BLOCKED = "blocked"
+SLOW = "slow:"  # how the status of a plugin begins that works, but is slow to import
 ENTRY_POINT = "entry-point"  # the kind of a row that stands for an entry point as a whole: a broken or blocked one
 
 _SLOW = 1.0  # seconds that importing a plugin's hooks may take unremarked
@@ -179,10 +180,14 @@ class Registry:
 
     def _hint(self, kind: str, name: str) -> str:
         hint = near_miss(name, self.names(kind))
-        ill = [row for row in self.plugins if row.kind in (ENTRY_POINT, kind) and row.target is None]
+        rows = [row for row in self.plugins if row.kind in (ENTRY_POINT, kind) and row.target is None]
+        ill = [row for row in rows if not row.status.startswith(SLOW)]
+        for row in ill:
+            if row.name == name:
+                return f"{name} of {row.distribution} {row.version} is not available: {row.status}"
         if ill:
-            told = ", ".join(f"{row.name} of {row.distribution}" for row in ill)
-            hint = f"{hint} Not available: {told} (see `mmgrec plugins`)"
+            told = ", ".join(f"{row.name} of {row.distribution} {row.version}" for row in ill)
+            hint = f"{hint}{'' if hint.endswith('?') else '.'} Not available: {told} (see `mmgrec plugins`)"
         return hint
 
 
@@ -212,7 +217,7 @@ def _ask(point: _EntryPoint, blocked: set[str]) -> list[Plugin]:
     seconds = time.monotonic() - begun
     rows = [whole(status=problem) for problem in _misspelt(plugin)]
     if seconds > _SLOW:
-        rows.append(whole(status=f"slow: its hooks took {seconds:.1f} s to import; register targets as strings"))
+        rows.append(whole(status=f"{SLOW} its hooks took {seconds:.1f} s to import; register targets as strings"))
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     try:
@@ -294,7 +299,11 @@ def _imported(target: str, where: str) -> object:
     try:
         return getattr(import_module(module), name)
     except _ANY_FAILURE as error:
-        raise PluginError(f"{target} cannot be imported: {_told(error)}", where=where) from error
+        raise PluginError(
+            f"{target} cannot be imported: {_told(error)}",
+            where=where,
+            remedy="install what it needs, or tell its author",
+        ) from error
 
 
 def _normal(name: str) -> str:

@@ -33,7 +33,7 @@ def test_it_runs_through_the_command_line(finished: Path) -> None:
 def test_it_can_be_blocked(mmgrec: Command) -> None:
     done = mmgrec("run", "--quantizer", "hash", MMGREC_DISABLE_PLUGINS="mmgrec-hash")
     assert done.returncode == 2
-    assert "Not available: hash of mmgrec-hash" in done.stderr
+    assert "hash of mmgrec-hash 0.1.0 is not available: blocked" in done.stderr
 
 
 def test_its_own_tests_pass(plugin_home: Path) -> None:

@@ -173,8 +173,23 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
 
 def test_an_unknown_name_tells_which_plugins_are_not_available() -> None:
     registry = Registry.discover([Point(make=raising(ValueError("x")))], environ={})
-    with pytest.raises(PluginError, match="Not available: stranger of stranger-dist"):
+    with pytest.raises(PluginError, match=r"none are known\. Not available: stranger of stranger-dist 1\.2 \("):
         registry.load("quantizer", "hash")
+    with pytest.raises(PluginError, match=r"stranger of stranger-dist 1\.2 is not available: broken: ValueError: x\."):
+        registry.load("quantizer", "stranger")
+
+
+def test_a_slow_plugin_is_told_and_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter((0.0, 5.0))
+    monkeypatch.setattr("mmgrec.registry.time.monotonic", lambda: next(ticks))
+    registry = Registry.discover([Point(make=offering("hash", "a.b:C"))], environ={})
+    assert [row.status for row in registry.plugins] == [
+        "ok",
+        "slow: its hooks took 5.0 s to import; register targets as strings",
+    ]
+    with pytest.raises(PluginError) as error:
+        registry.find("quantizer", "hahs")
+    assert "vailable" not in str(error.value)
 
 
 def test_a_target_that_cannot_be_imported_is_told_when_used() -> None:
