@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +29,7 @@ __all__ = [
     "health",
     "inert",
     "note",
+    "page",
     "plugins",
     "problem",
     "results",
@@ -267,6 +269,13 @@ def study(told: Mapping[str, Any]) -> None:
         for row in rows:
             made.add_row(_safe(row[0]), *row[1:])
         _out().print(made)
+
+
+def page(folder: Path) -> None:
+    """Where a folder's report page is, if it has one."""
+    found = folder / "report.html"
+    if found.is_file():
+        text(f"Page: {found.as_posix()}")
 
 
 def clock(seconds: float) -> str:

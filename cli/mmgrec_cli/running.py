@@ -68,8 +68,7 @@ def run(
         render.as_json(outcome.results)
     else:
         render.results(outcome.results)
-        if (outcome.folder / "report.html").is_file():
-            render.text(f"Page: {(outcome.folder / 'report.html').as_posix()}")
+        render.page(outcome.folder)
 
 
 def config_show(

@@ -81,6 +81,7 @@ def study(
     else:
         render.study(told)
         render.text(f"Study folder: {folder.as_posix()}")
+        render.page(folder)
     if told["failed"]:
         render.note(f"{len(told['failed'])} cells failed; the same command tries them again:")
         for cell, sentence in told["failed"].items():

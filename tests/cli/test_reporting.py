@@ -1,4 +1,4 @@
-"""`mmgrec report`: the page that a run leaves, written anew; what it refuses."""
+"""The pages that a run and a study leave; `mmgrec report` writes them anew; what it refuses."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def test_a_run_leaves_its_page_and_names_it(mmgrec: Command, finished: Path) -> 
     told = json.loads((finished / "insight.json").read_text())
     assert sorted(told["models"]) == ["itemknn", "mmgrec", "mmgrec (paper)", "popularity"]
     assert "report.html" in json.loads((finished / "manifest.json").read_text())
+
+
+def test_a_study_leaves_its_page_and_names_it_last(mmgrec: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("seeds = 1\n[data]\nnum_users = 60\nnum_items = 40\n[models.popularity]\n")
+    done = mmgrec("study", "mine.toml", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["Study folder: out", "Page: out/report.html"]
+    assert "popularity" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    asked = mmgrec("study", "mine.toml", "--out", "out", "--json")
+    assert json.loads(asked.stdout)["data"], "the answer alone, without the page"
 
 
 def test_the_page_is_written_anew_to_the_same_bytes(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
