@@ -18,6 +18,7 @@ __all__ = ["page_of"]
 
 Json = dict[str, Any]  # Any: what the template takes
 _STAGES, _POINTS = 500, 2000  # drawn of all models, and of all models' curves of one stage: the page stays small
+_NAME = 80  # letters of an item's id or title
 _SURE = 0.05  # below this, a difference is called one
 _MARKS = {0: "best", 1: "second", None: ""}
 
@@ -306,8 +307,8 @@ def _items(count: int) -> str:
 
 
 def _named(item: Mapping[str, str]) -> str:
-    title = item["title"]
-    return f"{visible(title)} [{visible(item['id'])}]" if title and title != item["id"] else visible(item["id"])
+    title, name = visible(item["title"], _NAME), visible(item["id"], _NAME)
+    return f"{title} [{name}]" if item["title"] and item["title"] != item["id"] else name
 
 
 def _percent(probability: float) -> str:
