@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmgrec._check_errors import PICKLED
+from mmgrec.blame import contained, stranger
 from mmgrec.contents import INTERACTIONS, FolderContents
 from mmgrec.errors import DataError, PluginError, SettingsError, near_miss
 from mmgrec.folder import free, write_contents
@@ -21,6 +23,8 @@ from mmgrec.registry import Registry
 from mmgrec.settings import build
 
 __all__ = ["Extras", "import_data", "recognised", "source_of"]
+
+_PICKLED = (*PICKLED, ".npy", ".npz")
 
 Note = Callable[[str], None]
 
@@ -35,6 +39,7 @@ class Extras:
     item_list: Path | None = None  # ids of the items of the rows of features without ids
 
 
+@contained()
 def import_data(
     source: FileSource, out: Path, *, extras_of: Extras | None = None, note: Note = lambda text: None
 ) -> FolderContents:
@@ -122,7 +127,7 @@ def recognised(path: Path, known: Mapping[str, type[FileSource]]) -> tuple[str, 
     if (path / INTERACTIONS).is_file():
         raise DataError("is a data folder already", where=str(path), remedy="use it with --data")
     for general in (False, True):
-        why = {name: one.recognises(path) for name, one in known.items() if one.general == general}
+        why = {name: _reason(one, path) for name, one in known.items() if one.general == general}
         found = [name for name, told in why.items() if told]
         if len(found) > 1:
             raise DataError(f"looks like {' and '.join(found)}", where=str(path), remedy="say which with --format")
@@ -130,11 +135,27 @@ def recognised(path: Path, known: Mapping[str, type[FileSource]]) -> tuple[str, 
             return found[0], why[found[0]]
     if path.is_file() and path.stat().st_size == 0:
         raise DataError("is empty", where=str(path), remedy="give a file with rows")
+    if path.suffix.lower() in _PICKLED:
+        raise DataError(
+            "is no table of users and items, and pickles are never loaded",
+            where=str(path),
+            remedy="a pickle can run code when it is opened, so write it as CSV or Parquet where it was made",
+        )
     raise DataError(
         "is of no format that is known" + ("" if path.is_dir() else ", or no UTF-8 text"),
         where=str(path),
         remedy=f"say which with --format ({', '.join(known)}), or give the path of one file",
     )
+
+
+def _reason(one: type[FileSource], path: Path) -> str:
+    """Why files look like a format; a stranger's reader that fails to look hinders no other."""
+    try:
+        return one.recognises(path)
+    except Exception:
+        if stranger(one) is None:
+            raise
+        return ""
 
 
 def _formats(registry: Registry) -> dict[str, type[FileSource]]:

@@ -81,7 +81,6 @@ def experiment_of(
     Raises:
         SettingsError: with everything that is wrong.
     """
-    from mmgrec.experiment import SECTIONS, Experiment
     from mmgrec.settings import apply_sets, merge, read_toml
 
     base: dict[str, Any] = {}  # Any: TOML
@@ -89,6 +88,8 @@ def experiment_of(
         path = Path(config)
         base = read_toml(path / "run.toml" if path.is_dir() else path)
         base.pop("fingerprint", None)
+    from mmgrec.experiment import SECTIONS, Experiment  # imports torch: a bad file is told in an instant without it
+
     flags: dict[str, Any] = {}  # Any: TOML
     names = {"quantizer": quantizer, "collisions": collisions, "position": position, "decoder": decoder}
     flags |= {part: {"name": name} for part, name in names.items() if name}

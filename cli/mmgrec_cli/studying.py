@@ -107,7 +107,6 @@ def _study_of(
     from mmgrec.errors import SettingsError, near_miss
     from mmgrec.settings import apply_sets, merge, read_toml
     from mmgrec.studies import STUDIES
-    from mmgrec.study import COMMON, Study
 
     definition: dict[str, Any]  # Any: TOML
     file = Path(name)
@@ -118,6 +117,8 @@ def _study_of(
     else:
         what = f"there is no study {name!r}" if name else "the name of a study is needed"
         raise SettingsError([f"{what}; {near_miss(name, STUDIES)}"], remedy="or give a TOML file of your own")
+    from mmgrec.study import COMMON, Study  # imports torch: a bad file is told in an instant without it
+
     problems: list[str] = []
     flags: dict[str, Any] = {key: one for key, one in (("mask", mask), ("against", against)) if one}  # Any: TOML
     flags |= {key: one for key, one in (("seeds", seeds), ("grid_size", grid_size)) if one is not None}

@@ -235,6 +235,34 @@ def test_a_part_that_breaks_its_contract_is_named(trials: Any, home: Path, told:
     trials.held("plugins-at-work", len(known) - 1)
 
 
+READER = """
+from dataclasses import dataclass
+from mmgrec.readers.source import FileSource
+
+@dataclass(frozen=True, kw_only=True)
+class Part(FileSource):
+    @classmethod
+    def recognises(cls, path):
+        raise KeyError("what is this")
+
+    def read(self):
+        raise KeyError("no such column")
+"""
+
+
+def test_a_reader_that_raises_hinders_no_other(trials: Any, home: Path, told: Told) -> None:
+    offering(home, "reader", READER, hook="mmgrec_datasets")
+    (home.parent / "log.csv").write_text("user,item\n1,a\n1,b\n1,c\n")
+    guessed, asked = commands(
+        home, ("data", "import", "log.csv", "--out=one"), ("data", "import", "log.csv", "--format=reader", "--out=two")
+    )
+    assert guessed[0] == 0, guessed[2]
+    assert asked[:2] == (2, "")
+    told("plugin, used, reader", asked[2].splitlines()[-1])
+    assert not (home.parent / "two").exists()
+    trials.held("readers", 2)
+
+
 # --------------------------------------------------------------------------- gone
 
 

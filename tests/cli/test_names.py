@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tracemalloc
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,18 +172,54 @@ def test_settings_that_look_odd_and_are_right(tmp_path: Path, capsys: pytest.Cap
     assert (shown["seed"], shown["training"]["learning_rate"], shown["training"]["warmup_steps"]) == (1000, 1e-3, 16)
 
 
+BOMB = "\n".join(["a0: &a0 [lol]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))])
+
+
 def test_yaml_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: Told
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    rows = ["a0: &a0 [lol]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))]
-    Path("bomb.yaml").write_text("\n".join(rows))
-    tracemalloc.start()
-    Refused(capsys, told)("settings, YAML", "run", "--config", "bomb.yaml")
-    assert tracemalloc.get_traced_memory()[1] < 200e6
-    tracemalloc.stop()
-    Path("bomb.toml").write_text("\n".join(rows))
-    Refused(capsys, told)("settings, YAML called TOML", "run", "--config", "bomb.toml")
+    for name in ("bomb.yaml", "bomb.yml", "bomb.toml"):
+        Path(name).write_text(BOMB)
+    refused = Refused(capsys, told)
+    refused("settings, YAML", "run", "--config", "bomb.yaml")
+    refused("settings, YAML by its short name", "run", "--config", "bomb.yml")
+    refused("settings, YAML called TOML", "run", "--config", "bomb.toml")
+    refused("settings, YAML for a study", "study", "bomb.yaml")
+
+
+TRAPS = {
+    **{
+        f"{name}.toml": text for name, text in SETTINGS.items() if name not in ("a string for a number", "not a number")
+    },
+    "bomb.yaml": BOMB,
+    "scalars.yaml": "seed: 0123\nlearning_rate: 1e-3\nname: no\n",
+}
+
+
+COUNTED = """
+import re, sys, time
+from mmgrec_cli.app import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    with open("/proc/self/status") as file:
+        peak = re.search(r"VmHWM:\\s*(\\d+) kB", file.read())[1]
+    print(end.code, time.process_time(), peak)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts as Linux does")
+@pytest.mark.parametrize("name", TRAPS)
+def test_what_is_no_settings_costs_no_second_and_no_memory(name: str, tmp_path: Path) -> None:
+    """Seconds of a processor, as others may be at work beside the test; kilobytes at the worst moment."""
+    (tmp_path / name).write_bytes(TRAPS[name].encode(errors="surrogateescape"))
+    call = [sys.executable, "-c", COUNTED, "run", "--config", str(tmp_path / name)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    code, seconds, peak = map(float, done.stdout.split())
+    assert (code, done.stderr[:7]) == (2, "error: ")
+    assert seconds <= 1.0
+    assert peak <= 200_000
 
 
 def test_files_that_are_none_or_without_end_are_no_settings(

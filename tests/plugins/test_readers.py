@@ -364,7 +364,13 @@ def test_a_source_loads_for_a_run(tmp_path: Path) -> None:
         ("a.csv", "user,item,split\n1,b,test\n", "a.csv: the split has no training rows"),
         ("a.csv", "colour,user\nred,3\n", "a.csv: no column looks like the item; there are colour, user; name it with"),
         ("a.jsonl", '{"reviewerID": "a"}\n', "a.jsonl: is of no format that is known"),
-        ("a.bin", b"\x80\x02}", "a.bin: is of no format that is known"),
+        (
+            "a.bin",
+            b"\x80\x02}",
+            "a.bin: is no table of users and items, and pickles are never loaded; a pickle can run",
+        ),
+        ("a.NPY", b"\x93NUMPY", "so write it as CSV or Parquet where it was made."),
+        ("a.dat", b"\x80\x02}", "a.dat: is of no format that is known"),
         ("a.gz", b"no gzip", "a.gz: is of no format that is known"),
     ],
 )
