@@ -7,65 +7,46 @@ from typing import Any
 
 import pytest
 import torch
+from _baselines import (
+    DATA,
+    SHORT,
+    SMALL,
+    Heard,
+    learns_far_more_than_popularity,
+    looks_at_neither_features_nor_test_items,
+    puts_the_missing_item_of_a_checkerboard_first,
+)
 from safetensors.torch import load, save
 
-from mmgrec.data import Dataset
-from mmgrec.evaluation import Defects, Report, evaluate
-from mmgrec.interfaces import Context, Recommender, Silent, exclusion_of
-from mmgrec.synthetic import checkerboard, planted
+from mmgrec.evaluation import evaluate
+from mmgrec.interfaces import Context, Recommender, exclusion_of
 from mmgrec_plugins.recommenders._factors import FittedFactors
 from mmgrec_plugins.recommenders.lightgcn import LightGCN
 from mmgrec_plugins.recommenders.mf import MF
-from mmgrec_plugins.recommenders.popularity import Popularity
 
-DATA = planted(num_users=160, num_items=100, mean_interactions=20, seed=3)
-SMALL: dict[str, Any] = {
-    "dim": (16,),
-    "epochs": 40,
-    "batch_size": 1000,
-    "regularization": (1e-2,),
-    "learning_rate": 2e-2,
-}
+SETTINGS: dict[str, Any] = {**SMALL, "learning_rate": 2e-2}
 BOTH = pytest.mark.parametrize(
     "recommender",
-    [MF(**SMALL), LightGCN(**SMALL), LightGCN(**SMALL, losses=("softmax",))],
+    [MF(**SETTINGS), LightGCN(**SETTINGS), LightGCN(**SETTINGS, losses=("softmax",))],
     ids=["mf", "lightgcn", "lightgcn-softmax"],
 )
-SHORT: dict[str, Any] = {"dim": (8,), "epochs": 3, "regularization": (1e-2,)}
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def report(recommender: Recommender, data: Dataset = DATA) -> Report:
-    return evaluate(recommender.fit(data, Context(seed=1)), data, top_k=(10,))
 
 
 @BOTH
 def test_it_learns_far_more_than_popularity(recommender: Recommender) -> None:
-    learnt, popular = report(recommender), report(Popularity())
-    assert learnt.defects == Defects()
-    assert learnt.metrics["recall@10"] > 1.25 * popular.metrics["recall@10"]
+    learns_far_more_than_popularity(recommender)
 
 
-@pytest.mark.parametrize("recommender", [MF(**SMALL), LightGCN(**SMALL)], ids=["mf", "lightgcn"])
+@pytest.mark.parametrize("recommender", [MF(**SETTINGS), LightGCN(**SETTINGS)], ids=["mf", "lightgcn"])
 def test_the_missing_item_of_a_checkerboard_comes_first(recommender: Recommender) -> None:
-    """One right answer each: the only unseen item of the user's colour."""
-    data = checkerboard(num_users=64, num_items=32)
-    found = evaluate(recommender.fit(data, Context(seed=1)), data, top_k=(1,))
-    assert found.metrics["recall@1"] > 0.9
+    puts_the_missing_item_of_a_checkerboard_first(recommender)
 
 
 @pytest.mark.parametrize("kind", [MF, LightGCN])
 def test_validation_chooses_from_the_grid(kind: type[MF] | type[LightGCN]) -> None:
     """The best of the grid is what its best member would be alone; the bad ones keep all vectors at zero."""
-    grid = kind(**{**SMALL, "dim": (16, 1), "regularization": (1e3, 1e-2)})
-    alone = kind(**SMALL)
+    grid = kind(**{**SETTINGS, "dim": (16, 1), "regularization": (1e3, 1e-2)})
+    alone = kind(**SETTINGS)
     heard = Heard()
     chosen = grid.fit(DATA, Context(seed=1, reporter=heard)).state()
     assert chosen["user"].shape[1] == 16
@@ -87,10 +68,7 @@ def test_the_softmax_is_trained_once_and_not_for_each_regularization() -> None:
 
 @pytest.mark.parametrize("recommender", [MF(**SHORT), LightGCN(**SHORT)], ids=["mf", "lightgcn"])
 def test_features_and_test_items_have_no_part_in_it(recommender: Recommender) -> None:
-    first, second = (
-        recommender.fit(data, Context(seed=1)).state() for data in (DATA, replace(DATA, features={}, test=DATA.valid))
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    looks_at_neither_features_nor_test_items(recommender)
 
 
 def test_lists_are_those_of_the_saved_vectors() -> None:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
+from _baselines import (
+    DATA,
+    SHORT,
+    SMALL,
+    chooses_from_the_grid_by_validation,
+    learns_far_more_than_popularity,
+    looks_at_neither_features_nor_test_items,
+    puts_the_missing_item_of_a_checkerboard_first,
+)
 from torch import Tensor
 
 from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
-from mmgrec.evaluation import Defects, evaluate
-from mmgrec.interfaces import Context, Silent
-from mmgrec.synthetic import checkerboard, planted
+from mmgrec.interfaces import Context
 from mmgrec_plugins._ranking import RankingNetwork
 from mmgrec_plugins.quantizers.graph_network import GraphNetwork
 from mmgrec_plugins.recommenders._factors import FactorRecommender
 from mmgrec_plugins.recommenders.gat import GAT, GATNetwork
 from mmgrec_plugins.recommenders.graphsage import GraphSAGE, GraphSAGENetwork
 from mmgrec_plugins.recommenders.ngcf import NGCF, NGCFNetwork
-from mmgrec_plugins.recommenders.popularity import Popularity
 
-DATA = planted(num_users=160, num_items=100, mean_interactions=20, seed=3)
-SMALL: dict[str, Any] = {
-    "dim": (16,),
-    "epochs": 40,
-    "batch_size": 1000,
-    "regularization": (1e-2,),
-    "learning_rate": 1e-2,
-}
+SETTINGS: dict[str, Any] = {**SMALL, "learning_rate": 1e-2}
 KINDS: list[type[FactorRecommender]] = [GraphSAGE, NGCF, GAT]
 EACH = pytest.mark.parametrize("kind", KINDS, ids=["graphsage", "ngcf", "gat"])
 
@@ -55,39 +53,22 @@ def start(network: RankingNetwork) -> Tensor:
 
 @EACH
 def test_it_learns_far_more_than_popularity(kind: type[FactorRecommender]) -> None:
-    learnt = evaluate(kind(**SMALL).fit(DATA, Context(seed=1)), DATA, top_k=(10,))
-    popular = evaluate(Popularity().fit(DATA, Context()), DATA, top_k=(10,))
-    assert learnt.defects == Defects()
-    assert learnt.metrics["recall@10"] > 1.25 * popular.metrics["recall@10"]
+    learns_far_more_than_popularity(kind(**SETTINGS))
 
 
 @EACH
 def test_the_missing_item_of_a_checkerboard_comes_first(kind: type[FactorRecommender]) -> None:
-    """One right answer each: the only unseen item of the user's colour."""
-    data = checkerboard(num_users=64, num_items=32)
-    report = evaluate(kind(**SMALL).fit(data, Context(seed=1)), data, top_k=(1,))
-    assert report.metrics["recall@1"] > 0.9
+    puts_the_missing_item_of_a_checkerboard_first(kind(**SETTINGS))
 
 
 @EACH
 def test_validation_chooses_from_the_grid(kind: type[FactorRecommender]) -> None:
-    class Heard(Silent):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
-    notes: list[str] = []
-    grid = kind(**{**SMALL, "epochs": 10, "regularization": (1e3, 1e-2)})
-    grid.fit(DATA, Context(seed=1, reporter=Heard()))
-    assert any("d16-bpr-0.01" in note and "best of 2" in note for note in notes)
+    chooses_from_the_grid_by_validation(kind, **SETTINGS)
 
 
 @EACH
 def test_features_and_test_items_have_no_part_in_it(kind: type[FactorRecommender]) -> None:
-    short = kind(dim=(8,), epochs=2, regularization=(1e-2,))
-    first, second = (
-        short.fit(data, Context(seed=1)).state() for data in (DATA, replace(DATA, features={}, test=DATA.valid))
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    looks_at_neither_features_nor_test_items(kind(**SHORT))
 
 
 def test_graphsage_is_its_equation_and_that_of_an_independent_layer() -> None:

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from _baselines import (
+    SHORT,
+    SMALL,
+    TINY,
+    learns_from_the_features,
+    learns_the_same_from_the_same_seed,
+    makes_do_with_a_sparse_modality,
+    says_that_there_are_no_features,
+)
 from torch import Tensor
 
-from mmgrec.data import Bag, Dataset, Interactions
-from mmgrec.errors import DataError
-from mmgrec.evaluation import Defects, evaluate
-from mmgrec.interfaces import Context, Recommender, Representations
+from mmgrec.data import Bag, Interactions
+from mmgrec.interfaces import Context, Representations
 from mmgrec.randomness import seeded
-from mmgrec.synthetic import planted
-from mmgrec.testing import same
 from mmgrec.training import TrainingSettings, train
 from mmgrec_plugins._ranking import EdgeBatch
 from mmgrec_plugins.recommenders._invariance import (
@@ -29,41 +34,12 @@ from mmgrec_plugins.recommenders._invariance import (
 )
 from mmgrec_plugins.recommenders._ultragcn import UltraGCNNetwork, side_by_side
 from mmgrec_plugins.recommenders.invrl import InvRL
-from mmgrec_plugins.recommenders.popularity import Popularity
 
-DATA = planted(
-    num_users=200,
-    num_items=200,
-    mean_interactions=6,
-    modalities={"visual": 8, "text": 8},
-    num_clusters=12,
-    item_spread=0.3,
-    popularity_exponent=0.3,
-    feature_noise=0.1,
-    missing=0.02,
-    seed=3,
-)
-TINY = planted(
-    num_users=12, num_items=10, mean_interactions=5, modalities={"visual": 4, "text": 3}, missing=0.2, seed=1
-)
 BRIEF: dict[str, Any] = {"rounds": 1, "moves": 1, "environment_epochs": 2, "gate_epochs": 3}
-SMALL: dict[str, Any] = {"dim": (16,), "epochs": 40, "batch_size": 1000, "regularization": (1e-2,)} | BRIEF
-SHORT: dict[str, Any] = {"dim": (8,), "epochs": 2, "regularization": (1e-2,)} | BRIEF
-
-
-def recall(recommender: Recommender, data: Dataset = DATA) -> float:
-    report = evaluate(recommender.fit(data, Context(seed=1)), data, top_k=(10,))
-    assert report.defects == Defects()
-    return report.metrics["recall@10"]
 
 
 def test_it_learns_far_more_than_popularity_and_from_the_features() -> None:
-    order = torch.randperm(DATA.num_items, generator=torch.Generator().manual_seed(0))
-    shuffled = replace(DATA, features={name: table[order] for name, table in DATA.features.items()})
-    one = InvRL(**SMALL, learning_rate=2e-2)
-    learnt, without, popular = recall(one), recall(one, shuffled), recall(Popularity())
-    assert learnt > 1.5 * popular
-    assert learnt > 1.2 * without
+    learns_from_the_features(InvRL(**SMALL, **BRIEF, learning_rate=2e-2))
 
 
 def test_the_loss_is_that_of_ultragcn() -> None:
@@ -201,15 +177,9 @@ def test_frozen_vectors_are_those_of_the_pretrained_model() -> None:
 
 
 def test_the_same_seed_learns_the_same_vectors() -> None:
-    states = [InvRL(**SHORT).fit(DATA, Context(seed=seed)).state() for seed in (1, 1, 2)]
-    assert same(states[0], states[1])
-    assert not same(states[0], states[2])
+    learns_the_same_from_the_same_seed(InvRL(**SHORT, **BRIEF))
 
 
 def test_a_sparse_modality_will_do_and_none_will_not() -> None:
-    item = torch.arange(DATA.num_items)[DATA.has_feature("visual")]
-    word = DATA.latent["item_cluster"][item].sum(1)
-    bag = Bag.of(item, word, torch.ones(item.numel()), num_items=DATA.num_items, num_words=30)
-    assert recall(InvRL(**SHORT), replace(DATA, features={}, bags={"words": bag})) > 0
-    with pytest.raises(DataError, match="no features"):
-        InvRL(**SHORT).fit(replace(DATA, features={}), Context())
+    makes_do_with_a_sparse_modality(InvRL(**SHORT, **BRIEF))
+    says_that_there_are_no_features(InvRL(**SHORT, **BRIEF))

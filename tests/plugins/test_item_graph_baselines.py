@@ -9,15 +9,26 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from _baselines import (
+    FEATURED,
+    SHORT,
+    SMALL,
+    TINY,
+    drawn,
+    learns_from_the_features,
+    learns_the_same_from_the_same_seed,
+    makes_do_with_a_sparse_modality,
+    puts_the_missing_item_of_a_checkerboard_first,
+    recall,
+    says_that_there_are_no_features,
+    shuffled,
+)
 from torch import Tensor
 
-from mmgrec.data import Bag, Dataset, Interactions
-from mmgrec.errors import DataError
-from mmgrec.evaluation import Defects, evaluate
-from mmgrec.interfaces import Context, Recommender, Silent
+from mmgrec.data import Dataset, Interactions
+from mmgrec.evaluation import evaluate
+from mmgrec.interfaces import Context, Silent
 from mmgrec.randomness import seeded
-from mmgrec.synthetic import checkerboard, planted
-from mmgrec.testing import same
 from mmgrec_plugins._ranking import EdgeBatch
 from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs
 from mmgrec_plugins.recommenders.bm3 import BM3, BM3Network
@@ -25,52 +36,10 @@ from mmgrec_plugins.recommenders.freedom import FREEDOM, FreedomNetwork
 from mmgrec_plugins.recommenders.lattice import LATTICE, LatticeNetwork, nearest_rows
 from mmgrec_plugins.recommenders.popularity import Popularity
 
-DATA = planted(
-    num_users=200,
-    num_items=200,
-    mean_interactions=6,
-    modalities={"visual": 8, "text": 8},
-    num_clusters=12,
-    item_spread=0.3,
-    popularity_exponent=0.3,
-    feature_noise=0.1,
-    missing=0.02,
-    seed=3,
-)
-TINY = planted(
-    num_users=12, num_items=10, mean_interactions=5, modalities={"visual": 4, "text": 3}, missing=0.2, seed=1
-)
-SMALL: dict[str, Any] = {
-    "dim": (16,),
-    "epochs": 40,
-    "batch_size": 1000,
-    "regularization": (1e-2,),
-    "learning_rate": 2e-2,
-}
 Kind = type[FREEDOM] | type[LATTICE] | type[BM3]
-SHORT: dict[str, Any] = {"dim": (8,), "epochs": 3, "regularization": (1e-2,)}
-SMALL_BM3: dict[str, Any] = {**SMALL, "epochs": 30, "batch_size": 200, "learning_rate": 1e-2, "num_layers": 1}
+SETTINGS: dict[str, Any] = {**SMALL, "learning_rate": 2e-2}
+BM3_SETTINGS: dict[str, Any] = {**SMALL, "epochs": 30, "batch_size": 200, "learning_rate": 1e-2, "num_layers": 1}
 EACH = pytest.mark.parametrize("kind", [FREEDOM, LATTICE, BM3])
-
-
-def recall(recommender: Recommender, data: Dataset = DATA, top_k: int = 10) -> float:
-    report = evaluate(recommender.fit(data, Context(seed=1)), data, top_k=(top_k,))
-    assert report.defects == Defects()
-    return report.metrics[f"recall@{top_k}"]
-
-
-def shuffled(data: Dataset) -> Dataset:
-    """Features of other items: as many, as good, of no meaning."""
-    order = torch.randperm(data.num_items, generator=torch.Generator().manual_seed(0))
-    return replace(data, features={name: table[order] for name, table in data.features.items()})
-
-
-def drawn(module: torch.nn.Module, seed: int = 0) -> None:
-    """Every parameter random, so that no term of an equation is zero."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
 
 
 def dense_lightgcn(data: Dataset, user: Tensor, item: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
@@ -110,36 +79,27 @@ def lattice(data: Dataset = TINY, *, kept: float = 0.3) -> LatticeNetwork:
 
 @pytest.mark.parametrize("kind", [FREEDOM, LATTICE])
 def test_it_learns_far_more_than_popularity_and_from_the_features(kind: Kind) -> None:
-    learnt, without, popular = recall(kind(**SMALL)), recall(kind(**SMALL), shuffled(DATA)), recall(Popularity())
-    assert learnt > 1.5 * popular
-    assert learnt > 1.2 * without
+    learns_from_the_features(kind(**SETTINGS))
 
 
 @pytest.mark.parametrize("kind", [FREEDOM, LATTICE])
 def test_the_missing_item_of_a_checkerboard_comes_first(kind: Kind) -> None:
-    assert recall(kind(**SMALL), checkerboard(), 1) > 0.9
+    puts_the_missing_item_of_a_checkerboard_first(kind(**SETTINGS))
 
 
 @EACH
 def test_the_same_seed_learns_the_same_vectors(kind: Kind) -> None:
-    states = [kind(**SHORT).fit(DATA, Context(seed=seed)).state() for seed in (1, 1, 2)]
-    assert same(states[0], states[1])
-    assert not same(states[0], states[2])
+    learns_the_same_from_the_same_seed(kind(**SHORT))
 
 
 @EACH
 def test_a_sparse_modality_will_do(kind: Kind) -> None:
-    """The clusters of items as words."""
-    item = torch.arange(DATA.num_items)[DATA.has_feature("visual")]
-    word = DATA.latent["item_cluster"][item].sum(1)
-    bag = Bag.of(item, word, torch.ones(item.numel()), num_items=DATA.num_items, num_words=30)
-    assert recall(kind(**SHORT), replace(DATA, features={}, bags={"words": bag})) > 0
+    makes_do_with_a_sparse_modality(kind(**SHORT))
 
 
 @EACH
 def test_without_features_it_says_so(kind: Kind) -> None:
-    with pytest.raises(DataError, match="no features"):
-        kind(**SHORT).fit(replace(DATA, features={}), Context())
+    says_that_there_are_no_features(kind(**SHORT))
 
 
 def test_freedom_adds_the_item_graph_to_lightgcn() -> None:
@@ -316,7 +276,7 @@ def test_bm3_targets_have_no_gradient() -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, user)[0], wanted)
 
 
-class Heard(Silent):
+class Losses(Silent):
     def __init__(self) -> None:
         self.last: dict[str, float] = {}
 
@@ -327,10 +287,10 @@ class Heard(Silent):
 def test_bm3_learns_far_more_than_popularity_and_aligns_what_belongs_together() -> None:
     """Features of other items do not fit the vectors of those who are liked by the same users."""
     apart = []
-    for data in (DATA, shuffled(DATA)):
-        heard = Heard()
-        fitted = BM3(**SMALL_BM3).fit(data, Context(seed=1, reporter=heard))
+    for data in (FEATURED, shuffled(FEATURED)):
+        heard = Losses()
+        fitted = BM3(**BM3_SETTINGS).fit(data, Context(seed=1, reporter=heard))
         apart.append(heard.last["between"])
         found = evaluate(fitted, data, top_k=(10,)).metrics["recall@10"]
-        assert found > 1.3 * recall(Popularity())
+        assert found > 1.3 * recall(Popularity(), FEATURED)
     assert apart[0] < 0.8 * apart[1]

@@ -3,56 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
-import pytest
 import torch
 import torch.nn.functional as F
+from _baselines import (
+    FEATURED,
+    SHORT,
+    SMALL,
+    TINY,
+    drawn,
+    learns_from_the_features,
+    learns_the_same_from_the_same_seed,
+    makes_do_with_a_sparse_modality,
+    says_that_there_are_no_features,
+)
 from torch import Tensor, nn
 
-from mmgrec.data import Bag, Dataset, Interactions
-from mmgrec.errors import DataError
-from mmgrec.evaluation import Defects, evaluate
-from mmgrec.interfaces import Context, Recommender
+from mmgrec.data import Dataset, Interactions
 from mmgrec.randomness import seeded
-from mmgrec.synthetic import planted
-from mmgrec.testing import same
 from mmgrec_plugins._ranking import EdgeBatch
 from mmgrec_plugins.recommenders._history_attention import Histories, LightAttention, blocks
 from mmgrec_plugins.recommenders._multimodal import propagated
 from mmgrec_plugins.recommenders.lightgt import LightGT, LightGTNetwork, ModalityEncoder
-from mmgrec_plugins.recommenders.popularity import Popularity
-
-DATA = planted(
-    num_users=200,
-    num_items=200,
-    mean_interactions=6,
-    modalities={"visual": 8, "text": 8},
-    num_clusters=12,
-    item_spread=0.3,
-    popularity_exponent=0.3,
-    feature_noise=0.1,
-    missing=0.02,
-    seed=3,
-)
-TINY = planted(
-    num_users=12, num_items=10, mean_interactions=5, modalities={"visual": 4, "text": 3}, missing=0.2, seed=1
-)
-SMALL: dict[str, Any] = {
-    "dim": (16,),
-    "epochs": 40,
-    "batch_size": 1000,
-    "regularization": (1e-2,),
-    "num_encoder_layers": 2,
-}
-SHORT: dict[str, Any] = {"dim": (8,), "epochs": 2, "regularization": (1e-2,)}
-
-
-def recall(recommender: Recommender, data: Dataset = DATA) -> float:
-    report = evaluate(recommender.fit(data, Context(seed=1)), data, top_k=(10,))
-    assert report.defects == Defects()
-    return report.metrics["recall@10"]
 
 
 def made(data: Dataset = TINY, *, id_weight: float = 0.3, hide_targets: bool = False) -> LightGTNetwork:
@@ -68,10 +41,7 @@ def made(data: Dataset = TINY, *, id_weight: float = 0.3, hide_targets: bool = F
             dropout=0.0,
             hide_targets=hide_targets,
         )
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    drawn(network)
     return network
 
 
@@ -95,12 +65,7 @@ def alone(network: LightGTNetwork, data: Dataset, user: int, items: list[int]) -
 
 
 def test_it_learns_far_more_than_popularity_and_from_the_features() -> None:
-    order = torch.randperm(DATA.num_items, generator=torch.Generator().manual_seed(0))
-    shuffled = replace(DATA, features={name: table[order] for name, table in DATA.features.items()})
-    learnt, popular = recall(LightGT(**SMALL, learning_rate=2e-2)), recall(Popularity())
-    without = recall(LightGT(**SMALL, learning_rate=2e-2), shuffled)
-    assert learnt > 1.5 * popular
-    assert learnt > 1.2 * without
+    learns_from_the_features(LightGT(**SMALL, num_encoder_layers=2, learning_rate=2e-2))
 
 
 def test_vectors_are_those_of_each_user_by_himself() -> None:
@@ -224,26 +189,20 @@ def test_long_histories_are_read_in_part_and_others_whole() -> None:
 
 
 def test_blocks_hold_every_user_once_with_his_own_items() -> None:
-    users = torch.randperm(DATA.num_users, generator=torch.Generator().manual_seed(0))[:150]
-    whole = Histories.drawn(DATA.train, 1000)
+    users = torch.randperm(FEATURED.num_users, generator=torch.Generator().manual_seed(0))[:150]
+    whole = Histories.drawn(FEATURED.train, 1000)
     found = {}
     for chosen, items in blocks(whole, users):
         for place, row in zip(chosen.tolist(), items.tolist(), strict=True):
             assert place not in found
             found[place] = [one for one in row if one >= 0]
-    assert found == {n: DATA.train.item[DATA.train.user == u].tolist() for n, u in enumerate(users.tolist())}
+    assert found == {n: FEATURED.train.item[FEATURED.train.user == u].tolist() for n, u in enumerate(users.tolist())}
 
 
 def test_the_same_seed_learns_the_same_vectors() -> None:
-    states = [LightGT(**SHORT, max_history=3).fit(DATA, Context(seed=seed)).state() for seed in (1, 1, 2)]
-    assert same(states[0], states[1])
-    assert not same(states[0], states[2])
+    learns_the_same_from_the_same_seed(LightGT(**SHORT, max_history=3))
 
 
 def test_a_sparse_modality_will_do_and_none_will_not() -> None:
-    item = torch.arange(DATA.num_items)[DATA.has_feature("visual")]
-    word = DATA.latent["item_cluster"][item].sum(1)
-    bag = Bag.of(item, word, torch.ones(item.numel()), num_items=DATA.num_items, num_words=30)
-    assert recall(LightGT(**SHORT), replace(DATA, features={}, bags={"words": bag})) > 0
-    with pytest.raises(DataError, match="no features"):
-        LightGT(**SHORT).fit(replace(DATA, features={}), Context())
+    makes_do_with_a_sparse_modality(LightGT(**SHORT))
+    says_that_there_are_no_features(LightGT(**SHORT))

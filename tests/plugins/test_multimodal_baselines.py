@@ -8,29 +8,29 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from _baselines import (
+    DATA,
+    SMALL,
+    chooses_from_the_grid_by_validation,
+    learns_far_more_than_popularity,
+    puts_the_missing_item_of_a_checkerboard_first,
+    recall,
+    says_that_there_are_no_features,
+    shuffled,
+)
 from torch import Tensor, nn
 
 from mmgrec.data import Bag, Dataset
-from mmgrec.errors import DataError
-from mmgrec.evaluation import Defects, evaluate
-from mmgrec.interfaces import Context, Silent
-from mmgrec.synthetic import checkerboard, planted
+from mmgrec.interfaces import Context
+from mmgrec.synthetic import planted
 from mmgrec_plugins._modalities import ModalityProjection
 from mmgrec_plugins._ranking import RankingNetwork
 from mmgrec_plugins.recommenders._factors import FactorRecommender
 from mmgrec_plugins.recommenders.grcn import GRCN, GRCNNetwork
 from mmgrec_plugins.recommenders.mmgcn import MMGCN, MMGCNNetwork
-from mmgrec_plugins.recommenders.popularity import Popularity
 from mmgrec_plugins.recommenders.vbpr import VBPR, VBPRNetwork
 
-DATA = planted(num_users=160, num_items=100, mean_interactions=20, seed=3)
-SMALL: dict[str, Any] = {
-    "dim": (16,),
-    "epochs": 40,
-    "batch_size": 1000,
-    "regularization": (1e-2,),
-    "learning_rate": 1e-2,
-}
+SETTINGS: dict[str, Any] = {**SMALL, "learning_rate": 1e-2}
 KINDS: list[type[FactorRecommender]] = [VBPR, MMGCN, GRCN]
 EACH = pytest.mark.parametrize("kind", KINDS, ids=["vbpr", "mmgcn", "grcn"])
 
@@ -42,10 +42,6 @@ def with_words() -> Dataset:
     keep = item != 4
     bag = Bag.of(item[keep], word[keep], torch.ones(int(keep.sum())), num_items=DATA.num_items, num_words=12)
     return replace(DATA, bags={"words": bag})
-
-
-def recall(recommender: FactorRecommender, data: Dataset) -> float:
-    return evaluate(recommender.fit(data, Context(seed=1)), data, top_k=(10,)).metrics["recall@10"]
 
 
 def found(network: RankingNetwork) -> Tensor:
@@ -71,18 +67,12 @@ def neighbours(data: Dataset) -> list[list[int]]:
 
 @EACH
 def test_it_learns_far_more_than_popularity(kind: type[FactorRecommender]) -> None:
-    learnt = evaluate(kind(**SMALL).fit(DATA, Context(seed=1)), DATA, top_k=(10,))
-    popular = evaluate(Popularity().fit(DATA, Context()), DATA, top_k=(10,))
-    assert learnt.defects == Defects()
-    assert learnt.metrics["recall@10"] > 1.25 * popular.metrics["recall@10"]
+    learns_far_more_than_popularity(kind(**SETTINGS))
 
 
 @EACH
 def test_the_missing_item_of_a_checkerboard_comes_first(kind: type[FactorRecommender]) -> None:
-    """One right answer each: the only unseen item of the user's colour."""
-    data = checkerboard(num_users=64, num_items=32)
-    report = evaluate(kind(**SMALL).fit(data, Context(seed=1)), data, top_k=(1,))
-    assert report.metrics["recall@1"] > 0.9
+    puts_the_missing_item_of_a_checkerboard_first(kind(**SETTINGS))
 
 
 @pytest.mark.parametrize(
@@ -91,22 +81,13 @@ def test_the_missing_item_of_a_checkerboard_comes_first(kind: type[FactorRecomme
 def test_features_of_other_items_are_worse_than_ones_own(kind: type[FactorRecommender], regularization: float) -> None:
     """Few interactions and clear features: who reads them loses when they are dealt out anew."""
     data = planted(num_users=300, num_items=200, mean_interactions=10, feature_noise=0.05, missing=0.0, seed=5)
-    deal = torch.randperm(data.num_items, generator=torch.Generator().manual_seed(0))
-    dealt = replace(data, features={name: table[deal] for name, table in data.features.items()})
-    recommender = kind(**{**SMALL, "epochs": 60, "regularization": (regularization,)})
-    assert recall(recommender, data) > 1.1 * recall(recommender, dealt)
+    recommender = kind(**{**SETTINGS, "epochs": 60, "regularization": (regularization,)})
+    assert recall(recommender, data) > 1.1 * recall(recommender, shuffled(data))
 
 
 @EACH
 def test_validation_chooses_from_the_grid(kind: type[FactorRecommender]) -> None:
-    class Heard(Silent):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
-    notes: list[str] = []
-    grid = kind(**{**SMALL, "epochs": 10, "regularization": (1e3, 1e-2)})
-    grid.fit(DATA, Context(seed=1, reporter=Heard()))
-    assert any("d16-bpr-0.01" in note and "best of 2" in note for note in notes)
+    chooses_from_the_grid_by_validation(kind, **SETTINGS)
 
 
 @EACH
@@ -123,8 +104,7 @@ def test_sparse_modalities_are_read_too(kind: type[FactorRecommender]) -> None:
 
 @EACH
 def test_without_features_it_says_so(kind: type[FactorRecommender]) -> None:
-    with pytest.raises(DataError, match="there are no features"):
-        kind(**SMALL).fit(replace(DATA, features={}), Context())
+    says_that_there_are_no_features(kind(**SETTINGS))
 
 
 def test_vbpr_is_its_equation() -> None:
