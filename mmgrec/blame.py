@@ -65,11 +65,11 @@ def stranger(cls: type) -> Plugin | None:
     return own[0] if own else None
 
 
-def strangers(part: object) -> list[str]:
-    """Those of a part and the parts that it is made of which others wrote, named as in `mmgrec plugins`."""
+def strangers(part: object) -> list[Plugin]:
+    """Those of a part and the parts that it is made of which others wrote."""
     fields = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
     places = {_place(type(one)) for one in (part, *(getattr(part, field.name) for field in fields))}
-    return [str(row) for row in _foreign() if row.place in places]
+    return [row for row in _foreign() if row.place in places]
 
 
 def _foreign() -> list[Plugin]:

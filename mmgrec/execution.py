@@ -34,7 +34,7 @@ from mmgrec.recommender import FittedMMGRec
 from mmgrec.registry import Registry
 from mmgrec.runfolder import LOG, LogTee, RunFolder, identity
 
-__all__ = ["Outcome", "beam_gap", "data_facts", "execute", "load_data", "recorded_versions", "slug"]
+__all__ = ["Outcome", "beam_gap", "circumstances", "data_facts", "execute", "load_data", "recorded_versions", "slug"]
 
 SCHEMA = 1
 RESULTS, RUN, PER_USER, REC_IDS, HEALTH, WEIGHTS, INSIGHT = (
@@ -92,7 +92,7 @@ def execute(
             return Outcome(folder=folder.path, results=_placed(folder.json(RESULTS), folder.path), stored=True)
         log = LogTee(folder.path / LOG, reporter, hide=folder.path)
         try:
-            if told := folder.changed_since(_circumstances(device)):
+            if told := folder.changed_since(circumstances(experiment, device)):
                 log.warn(told)
             work = _Work(experiment=experiment, data=data, folder=folder, device=device or torch.device("cpu"), log=log)
             results = work.run(values)
@@ -157,7 +157,7 @@ class _Work:
         fitted = checked_fitted(model.recommender.fit(self.data, context), model.recommender)
         fit_seconds = time.perf_counter() - started
         reports = {split: self._evaluated(fitted, split) for split in SPLITS if self._has(split)}
-        others = ", ".join(strangers(model.recommender))
+        others = ", ".join(map(str, strangers(model.recommender)))
         who = f"{model.label} ({others})" if others else model.label
         for told in complaints(fitted, self.data, {split: vars(report.defects) for split, report in reports.items()}):
             self.log.warn(f"{who}: {told}")
@@ -307,13 +307,15 @@ def _placed(results: Json, folder: Path) -> Json:
     return {"schema": results["schema"], "run": folder.as_posix(), **results}
 
 
-def _circumstances(device: torch.device | None) -> Json:
-    """What may change the last bits of a result and is no setting."""
+def circumstances(experiment: Experiment, device: torch.device | None = None) -> Json:
+    """What may change the last bits of a result and is no setting: a run that goes on under others says so."""
+    parts = [one for model in experiment.rows for one in strangers(model.recommender)]
+    parts += [one for part in (experiment.data, *experiment.metrics.values()) for one in strangers(part)]
     return {
         "threads": torch.get_num_threads(),
         "device": (device or torch.device("cpu")).type,
         "python": platform.python_version(),
-        "versions": recorded_versions(),
+        "versions": recorded_versions() | {one.distribution: one.version for one in parts},
     }
 
 

@@ -27,6 +27,12 @@ SMALL = (
     "--set=decoder.num_beams=10",
 )
 
+#: What of this machine and its user a run folder must not hold; each value stands for one secret.
+CANARIES = {
+    "USER": "canary-user", "LOGNAME": "canary-user", "HOSTNAME": "canary-host", "MMGREC_SECRET": "canary-secret",
+    "PYTHONUSERBASE": "/home/canary-base",
+}  # fmt: skip
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -83,6 +89,7 @@ def finished(plugin_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         "--out",
         "run",
     ]
-    done = command(argv, cwd=home, env=environment(plugin_home))
+    env = environment(plugin_home, **CANARIES)
+    done = command(argv, cwd=home, env=env)
     assert done.returncode == 0, done.stderr
     return home / "run"

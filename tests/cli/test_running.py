@@ -69,9 +69,19 @@ def test_rec_ids_are_unique_in_the_file(finished: Path) -> None:
 
 
 def test_no_file_names_this_machine(finished: Path) -> None:
-    secrets = [str(finished.parent).encode(), str(Path.home()).encode() + b"/"]
+    """Neither paths nor user, nor anything of the environment, in which the fixture has put a few canaries."""
+    secrets = [one.encode() for one in (str(finished.parent), f"{Path.home()}/", "canary-")]
     leaks = [file.name for file in finished.rglob("*") if file.is_file() for one in secrets if one in file.read_bytes()]
     assert leaks == []
+
+
+def test_a_run_moved_elsewhere_works(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "another disk" / "of another user"
+    shutil.copytree(finished, moved)
+    done = mmgrec("evaluate", str(moved), "--json", cwd=moved.parent)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["metrics"]
+    assert told == results(finished)["results"][0]["metrics"]
 
 
 def test_nothing_of_the_work_is_left(finished: Path) -> None:

@@ -72,7 +72,13 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_in_order(
-    number: signal.Signals, code: int, mmgrec: Command, long: tuple[str, ...], plugin_home: Path, tmp_path: Path
+    number: signal.Signals,
+    code: int,
+    mmgrec: Command,
+    long: tuple[str, ...],
+    plugin_home: Path,
+    tmp_path: Path,
+    told: Callable[[str, object], None],
 ) -> None:
     with started(("run", *long, "--out", "run"), plugin_home, tmp_path) as process:
         until_epoch(tmp_path / "run", 2, process)
@@ -83,13 +89,20 @@ def test_a_signal_ends_the_run_in_order(
     assert "Traceback" not in err
     assert not (tmp_path / "run" / "lock").exists()
     assert "is not finished" in mmgrec("ids", "run").stderr
+    told(f"stopped, {number.name}", next(line for line in err.splitlines() if line.startswith("stopped")))
+    begun = tmp_path / "run" / "checkpoints" / "circumstances.json"
+    facts = json.loads(begun.read_text())
+    assert facts["versions"]["mmgrec-hash"] == "0.1.0"  # the plugin that the run uses
+    begun.write_text(json.dumps({**facts, "threads": 64}))
     done = mmgrec("run", *long, "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "continuing after epoch" in done.stderr
+    warning = next(line for line in done.stderr.splitlines() if line.startswith("warning"))
+    told("resume, on other threads", warning)
 
 
 def test_a_second_process_is_refused_and_a_dead_one_forgotten(
-    mmgrec: Command, long: tuple[str, ...], plugin_home: Path, tmp_path: Path
+    mmgrec: Command, long: tuple[str, ...], plugin_home: Path, tmp_path: Path, told: Callable[[str, object], None]
 ) -> None:
     with started(("run", *long, "--out", "run"), plugin_home, tmp_path) as process:
         until_epoch(tmp_path / "run", 1, process)
@@ -97,6 +110,7 @@ def test_a_second_process_is_refused_and_a_dead_one_forgotten(
         second = mmgrec("run", *long, "--out", "run")
         assert second.returncode == 2
         assert f"process {process.pid} since" in second.stderr
+        told("lock, a second process", second.stderr)
         process.kill()
         process.wait()
     assert (tmp_path / "run" / "lock").exists()  # the dead process could not remove it

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mmgrec import __version__
 from mmgrec.errors import RunError, SettingsError
+from mmgrec.execution import circumstances
 from mmgrec.experiment import Experiment
 from mmgrec.interfaces import Silent
 from mmgrec.runfolder import LogTee, RunFolder, differences, identity
+
+Told = Callable[[str, object], None]
 
 
 def problems(config: dict[str, Any], **more: Any) -> list[str]:
@@ -124,12 +130,32 @@ def test_differences_name_the_keys() -> None:
     ]
 
 
-def test_a_folder_is_refused_for_other_data(tmp_path: Path) -> None:
+def test_a_folder_is_refused_for_other_data(tmp_path: Path, told: Told) -> None:
     folder = RunFolder(path=tmp_path / "run")
     with folder.claimed({"seed": 0}, "one"):
         pass
-    with pytest.raises(RunError, match="fingerprint is one there and two here"), folder.claimed({"seed": 0}, "two"):
-        pass
+    with pytest.raises(RunError, match="fingerprint is one there and two here") as error:
+        folder.claimed({"seed": 0}, "two").__enter__()
+    told("resume, other data", error.value)
+
+
+def test_another_attempt_under_other_circumstances_is_told_with_the_keys(tmp_path: Path, told: Told) -> None:
+    begun = {"threads": 1, "device": "cpu", "python": "3.11.7", "versions": {"torch": "2.10.0", "mmgrec-hash": "0.1"}}
+    now = {**begun, "threads": 2, "versions": {"torch": "2.11.0", "mmgrec-hash": "0.2"}}
+    folder = RunFolder(path=tmp_path / "run")
+    with folder.claimed({"seed": 0}, "f"):
+        assert folder.changed_since(begun) == ""
+        assert folder.changed_since(begun) == ""
+        told("resume, other circumstances", folder.changed_since(now))
+        assert folder.changed_since(begun) == ""  # the first attempt's are kept
+
+
+def test_the_circumstances_of_a_run_are_threads_device_and_versions() -> None:
+    found = circumstances(Experiment.of({}), torch.device("meta"))
+    assert (found["threads"], found["device"]) == (torch.get_num_threads(), "meta")
+    assert found["python"] == platform.python_version()
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["mmgrec"] == __version__
 
 
 def test_a_folder_in_use_is_refused_and_free_afterwards(tmp_path: Path) -> None:
