@@ -36,6 +36,7 @@ class Line:
     spread: float  # (third quartile - first) / median
     turns: int
     limit_share: float | None = None  # of what the hardware could do at best, where that is known
+    megabytes: float | None = None  # at the peak, above what was there before, where that was measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +152,26 @@ class Book:
         return medians
 
     def note(
-        self, case: str, form: str, milliseconds: float, *, turns: int = 1, limit_share: float | None = None
+        self,
+        case: str,
+        form: str,
+        milliseconds: float,
+        *,
+        turns: int = 1,
+        limit_share: float | None = None,
+        megabytes: float | None = None,
     ) -> None:
         """Enter a time that was taken elsewhere."""
         self.lines.append(
-            Line(case=case, form=form, milliseconds=milliseconds, spread=0.0, turns=turns, limit_share=limit_share)
+            Line(
+                case=case,
+                form=form,
+                milliseconds=milliseconds,
+                spread=0.0,
+                turns=turns,
+                limit_share=limit_share,
+                megabytes=megabytes,
+            )
         )
 
     def refuse(self, case: str, form: str, why: str) -> None:
@@ -178,7 +194,8 @@ class Book:
             for line in sorted(lines, key=lambda line: line.milliseconds):
                 ratio = f"{line.milliseconds / best:8.2f} x best rival" if best else ""
                 share = f"  {line.limit_share:5.0%} of the limit" if line.limit_share is not None else ""
-                told = f"(spread {line.spread:.0%}, {line.turns} turns){share}"
+                memory = f"  {line.megabytes:7.0f} MB" if line.megabytes is not None else ""
+                told = f"(spread {line.spread:.0%}, {line.turns} turns){share}{memory}"
                 text.append(f"  {line.form:<34}{line.milliseconds:12.3f} ms {ratio}  {told}")
         text += [f"not timed: {refusal.form} in {refusal.case}: {refusal.why}" for refusal in self.refusals]
         text += [f"goal {'met' if goal.met else 'MISSED'}: {goal.goal}: {goal.found:.2f}" for goal in self.goals]
