@@ -30,7 +30,6 @@ __all__ = [
     "strangers",
     "such",
     "table_of",
-    "times",
 ]
 
 #: How a pickled array becomes a plain one.
@@ -151,15 +150,6 @@ def counted(count: int | np.integer[Any], what: str) -> str:
     return f"{count} {what}" + ("s" if count != 1 else "")
 
 
-def times(shape: tuple[int, ...]) -> str:
-    """A shape in words.
-
-    >>> times((4, 2)), times((4,)), times(())
-    ('4 x 2', '4', 'a single number')
-    """
-    return " x ".join(map(str, shape)) or "a single number"
-
-
 def first_line(problem: Exception) -> str:
     return (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(".")
 
@@ -251,7 +241,7 @@ def parts_of(column: polars.Series) -> tuple[Array | None, list[Finding]]:
 def _shape_errors(file: str, table: Array, num_items: int) -> Iterator[Finding]:
     if table.ndim != 2 or table.shape[1:] == (0,):
         wanted = f"{num_items} rows, one for each item, are wanted"
-        yield error(file, f"is {times(table.shape)}, which is no table", wanted)
+        yield error(file, f"has the shape {list(table.shape)}, which is no table", wanted)
     elif table.shape[0] != num_items:
         told = f"has {counted(table.shape[0], 'row')} for {counted(num_items, 'item')}"
         yield error(file, told, f"row i belongs to item i of {ITEMS}")

@@ -95,8 +95,12 @@ def _sentences(cls: type, errors: Sequence[ErrorDetails], where: str) -> list[st
     """One problem a field, in words, in the order in which they were found."""
     told: dict[str, list[str]] = {}
     got: dict[str, str] = {}
+    places = [error["loc"] for error in errors]
     for error in errors:
         path, owner = _path(cls, error["loc"])
+        inside = any(place[: len(error["loc"])] == error["loc"] and place != error["loc"] for place in places)
+        if error["type"] == "too_short" and inside:  # a wrong element is counted as none
+            continue
         dotted = ".".join([where, *path] if where else path)
         if error["type"] == "extra_forbidden":
             known = [field.name for field in dataclasses.fields(owner) if field.init]

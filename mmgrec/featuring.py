@@ -237,7 +237,9 @@ def _loaded(load: Callable[[], Any], model: Path) -> Any:  # Any: somebody else'
 
 
 def _absent(library: str, extra: str) -> UserError:
-    return UserError(f"{library} is not installed", remedy=f"pip install 'mmgrec[{extra}]'")
+    return UserError(
+        f"{library} {'are' if ' and ' in library else 'is'} not installed", remedy=f"pip install 'mmgrec[{extra}]'"
+    )
 
 
 def _save(out: Path, table: Array) -> None:

@@ -61,7 +61,8 @@ def read_ids(path: Path, column: str) -> list[str]:
                     f"there is no column {column!r}", where=str(path), remedy=near_miss(column, frame.columns)
                 )
             return [str(one) for one in frame[column].to_list()]
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 may be part of an id
+        lines = [line.strip(" \t\r") for line in text if line.strip(" \t\r")]
         if path.suffix in (".jsonl", ".json"):
             return [str(_field(line, column)) for line in lines]
         return [line for number, line in enumerate(lines) if not (number == 0 and line == column)]
@@ -73,6 +74,8 @@ def read_ids(path: Path, column: str) -> list[str]:
 
 def _field(line: str, column: str) -> object:
     value = json.loads(line)
+    if isinstance(value, dict) and column not in value:
+        raise ValueError(f"a line has no {column!r}")
     return value[column] if isinstance(value, dict) else value
 
 

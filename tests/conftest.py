@@ -12,7 +12,7 @@ import os
 import re
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,10 @@ def known_messages() -> dict[str, str]:
 @pytest.fixture
 def told(tmp_path: Path) -> Callable[[str, object], None]:
     """Hold a message against the one that is written down under a title."""
+    return teller(tmp_path)
 
+
+def teller(tmp_path: Path) -> Callable[[str, object], None]:
     def check(title: str, message: object) -> None:
         text = str(message).strip()
         for place in sorted({str(tmp_path), str(tmp_path.resolve())}, key=len, reverse=True):
@@ -77,6 +80,7 @@ def told(tmp_path: Path) -> Callable[[str, object], None]:
         text = re.sub(r"\b\d+\.\d s\b", "5.0 s", text)
         text = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda one: f"\\u{ord(one[0]):04x}", text)
         text = re.sub(r"write [\d,]+ bytes", "write 12,345 bytes", text)
+        text = re.sub(r"not usable here \([^)]*\)", "not usable here (no such device)", text)
         text = re.sub(r"\bcopy\d+\b", "copy", text)
         known = known_messages()
         if os.environ.get("MMGREC_WRITE_MESSAGES"):
@@ -89,3 +93,27 @@ def told(tmp_path: Path) -> Callable[[str, object], None]:
         )
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def _told_by_themselves(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In a file that is marked ``messages``, every error that is made for a user is held against the written ones."""
+    if request.node.get_closest_marker("messages") is None:
+        yield
+        return
+    from mmgrec.errors import UserError
+
+    check = teller(request.getfixturevalue("tmp_path"))
+    heard: list[str] = []
+    make = UserError.__init__
+
+    def hear(self: UserError, *arguments: Any, **more: Any) -> None:  # Any: as the constructor takes them
+        make(self, *arguments, **more)
+        heard.append(str(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UserError, "__init__", hear)
+        yield
+    if heard:
+        title = f"{request.path.stem}, {request.node.name}".replace("test_", "").replace("_", " ")
+        check(title, "\n".join(dict.fromkeys(heard)))

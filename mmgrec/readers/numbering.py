@@ -73,7 +73,7 @@ def _rated(raw: Raw, least: float | None, note: Note) -> DataFrame:
     rows = raw.rows
     if least is not None:
         if "rating" not in rows.columns:
-            raise DataError("there are no ratings", where=str(raw.path), remedy="leave out the least rating")
+            raise DataError("there are no ratings", where=str(raw.path), remedy="leave out --min-rating (min_rating)")
         rows = rows.filter(rows["rating"] >= least)
         note(f"{rows.height} of {raw.rows.height} rows are rated {least:g} or better")
         if not rows.height:

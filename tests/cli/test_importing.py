@@ -12,6 +12,8 @@ import pytest
 
 from mmgrec_cli.app import main
 
+pytestmark = pytest.mark.messages
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Capture = pytest.CaptureFixture[str]
 

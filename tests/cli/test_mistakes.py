@@ -9,6 +9,8 @@ import pytest
 
 from mmgrec_cli.app import main
 
+pytestmark = pytest.mark.messages
+
 Capture = pytest.CaptureFixture[str]
 
 

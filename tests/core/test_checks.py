@@ -15,6 +15,8 @@ from mmgrec.checks import CheckReport, check_folder
 from mmgrec.folder import save_folder
 from mmgrec.synthetic import planted
 
+pytestmark = pytest.mark.messages
+
 ROWS: dict[str, list[object]] = {
     "user": [0, 0, 0, 1, 1, 1],
     "item": [0, 1, 2, 0, 1, 3],
@@ -151,7 +153,7 @@ def test_feature_rows_must_match_items(check: Check) -> None:
 
 
 def test_feature_must_be_a_table(check: Check) -> None:
-    assert "is 4, which is no table" in the_error(check(visual=np.ones(4, dtype=np.float32)))
+    assert "has the shape [4], which is no table" in the_error(check(visual=np.ones(4, dtype=np.float32)))
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "nan"), (np.inf, "inf")])

@@ -19,6 +19,8 @@ from mmgrec.experiment import Experiment
 from mmgrec.interfaces import Silent
 from mmgrec.runfolder import LogTee, RunFolder, differences, identity
 
+pytestmark = pytest.mark.messages
+
 Told = Callable[[str, object], None]
 
 

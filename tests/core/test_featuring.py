@@ -19,6 +19,8 @@ from mmgrec.featuring import add_features, tfidf_svd
 from mmgrec.folder import save_folder
 from mmgrec.synthetic import planted
 
+pytestmark = pytest.mark.messages
+
 TEXTS = ["green tea from Uji", "black tea from Assam", "tea pot", "guitar strings", "guitar case", "", "steel strings"]
 
 

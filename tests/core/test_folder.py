@@ -15,6 +15,8 @@ from mmgrec.folder import load_folder, save_folder
 from mmgrec.splits import random_split
 from mmgrec.synthetic import planted
 
+pytestmark = pytest.mark.messages
+
 Write = Callable[..., Path]
 
 

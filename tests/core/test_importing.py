@@ -17,6 +17,8 @@ from mmgrec.folder import load_folder
 from mmgrec.importing import Extras, import_data, source_of
 from mmgrec.readers.source import FileSource
 
+pytestmark = pytest.mark.messages
+
 LOG = "user,item,time\nann,tea,1\nann,cup,2\nann,pot,3\nbob,tea,1\nbob,jam,2\nbob,pot,3\n"
 ITEMS = ["cup", "jam", "pot", "tea"]  # in their order
 

@@ -15,6 +15,8 @@ from mmgrec.hookspecs import Register, hookimpl
 from mmgrec.interfaces import Quantizer
 from mmgrec.registry import BLOCK_VARIABLE, ENTRY_POINT, Plugin, Registry
 
+pytestmark = pytest.mark.messages
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:

@@ -14,6 +14,8 @@ from mmgrec.interfaces import Exclusion, FittedRecommender, Recommendations
 from mmgrec.serving import allowed_items, read_ids, recommend, rows_of, user_numbers, write
 from mmgrec.testing import checkerboard
 
+pytestmark = pytest.mark.messages
+
 
 class Ascending(FittedRecommender):
     """Recommends the lowest items that are not excluded."""
@@ -47,6 +49,14 @@ def test_files_that_cannot_be_read_are_a_sentence(tmp_path: Path, name: str, con
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match="the ids cannot be read"):
         read_ids(tmp_path / name, "user")
+
+
+def test_ids_are_parted_by_new_lines_alone(tmp_path: Path) -> None:
+    ids = ["a\u2028b", "c\x85d", "e\x1cf", "g"]
+    (tmp_path / "u.txt").write_text("\r\n".join(ids), newline="")
+    (tmp_path / "u.jsonl").write_text("\n".join(json.dumps(one, ensure_ascii=False) for one in ids))
+    assert read_ids(tmp_path / "u.txt", "user") == ids
+    assert read_ids(tmp_path / "u.jsonl", "user") == ["a\u2028b", "c\x85d", "e\x1cf", "g"]
 
 
 def test_users_keep_their_order_and_come_once() -> None:

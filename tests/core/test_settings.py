@@ -13,6 +13,8 @@ from annotated_types import Ge, Lt
 from mmgrec.errors import SettingsError
 from mmgrec.settings import apply_sets, build, build_all, describe, merge, plain, read_toml, toml_text
 
+pytestmark = pytest.mark.messages
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:

@@ -23,6 +23,8 @@ from mmgrec.interfaces import Context
 from mmgrec.readers.source import FileSource
 from mmgrec.registry import Registry
 
+pytestmark = pytest.mark.messages
+
 Row = tuple[str, str, int, int]  # user, item, rating, time
 Write = Callable[[Path, list[Row]], Path]
 REGISTRY = Registry.discover(environ={})
