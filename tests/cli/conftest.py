@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -53,11 +54,17 @@ def environment(home: Path | None = None, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def mmgrec(plugin_home: Path, tmp_path: Path) -> Command:
-    """Run ``mmgrec ...`` in an empty folder."""
+def mmgrec(plugin_home: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+    """Run ``mmgrec ...`` in an empty folder; what it says of mistakes is held against the messages written down."""
+    count = itertools.count(1)
 
     def run(*argv: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
-        return command(argv, cwd=cwd, env=environment(plugin_home, **env))
+        done = command(argv, cwd=cwd, env=environment(plugin_home, **env))
+        if done.returncode == 2:
+            error = "\n".join(line for line in done.stderr.splitlines() if line.startswith(("error:", "  ")))
+            title = f"{request.path.stem}, {request.node.name}, {next(count)}".replace("test_", "").replace("_", " ")
+            request.getfixturevalue("told")(title, error)
+        return done
 
     return run
 
