@@ -218,9 +218,18 @@ def test_a_fit_that_finds_its_checkpoints_ends_in_the_same_bits(encoder: GraphEn
 
 def test_members_are_folded_to_the_rank() -> None:
     data = replace(DATA, valid=nothing())  # then no member is left out
-    assert TINY.fit(data, Context(seed=2)).dim == 16
-    assert replace(TINY, rank=0).fit(data, Context(seed=2)).dim == 16
+    assert TINY.fit(data, Context(seed=2)).dim == 24
+    assert replace(TINY, rank=0).fit(data, Context(seed=2)).dim == 24
     assert replace(TINY, rank=5).fit(data, Context(seed=2)).dim == 5
+
+
+def test_the_softmax_has_a_member_for_each_depth() -> None:
+    data = replace(DATA, valid=nothing())
+    one = replace(TINY, losses=("softmax",), rank=0)
+    assert one.fit(data, Context(seed=2)).dim == 16
+    deep, flat = (replace(one, softmax_layers=(layers,)).fit(data, Context(seed=2)) for layers in (2, 0))
+    assert deep.dim == flat.dim == 8
+    assert not torch.allclose(deep.item, flat.item)
 
 
 def test_sharpness_multiplies_the_scores(fitted: Representations) -> None:

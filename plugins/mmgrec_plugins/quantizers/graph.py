@@ -8,7 +8,8 @@ Decisions:
 - Item graphs of the modalities (see `item_graph`) enter after the convolution with BPR, ``x_i + s (S e)_i``, and before
   it with the softmax, ``e <- e + s S e``.
 - Ranking losses: `bpr`, or `softmax` over cosines with temperature and negatives shared by the batch. With several,
-  each is a member of its own and they are joined in inner-product form (see `ensemble`).
+  each is a member of its own and they are joined in inner-product form (see `ensemble`). The softmax has a member for
+  each depth in `softmax_layers`: one without user-item convolution errs elsewhere than one with it.
 - A choice that is left open (several values in a tuple) is made by validation recall.
 - Items without a training interaction get their vectors from the items that their features resemble.
 """
@@ -42,7 +43,8 @@ class GraphEncoder:
     """How users and items get their representations."""
 
     dim: Annotated[int, Ge(1)] = 128  # of each member
-    num_layers: Annotated[int, Ge(0)] = 2
+    num_layers: Annotated[int, Ge(0)] = 2  # with bpr
+    softmax_layers: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (2, 0)  # with softmax, a member each
     convolution: Literal["sage", "light"] = "light"
     fuse_features: bool = False  # Eq. 4: items start at W m_i + e_i
     free_items: bool = True  # False: without the e_i of Eq. 4 where features are fused (the released code)
@@ -73,11 +75,15 @@ class GraphEncoder:
             data, max_users=self.validation_users, generator=context.generator("validation users")
         )
         item_graph = self.item_graph(data, recall, context)
-        members = [self._member(loss, data, item_graph, recall, context) for loss in self.losses]
+        names, members = [], []
+        for loss in self.losses:
+            for layers in self.softmax_layers if loss == "softmax" else (self.num_layers,):
+                names.append(f"{loss}-{layers}")
+                members.append(self._member(loss, layers, data, item_graph, recall, context))
         dim = sum(one.dim for one in members)
         small, weights = joined(members, recall, rank=self.rank or dim)
         if len(members) > 1:
-            context.reporter.note(f"members joined by validation: {dict(zip(self.losses, weights, strict=True))}")
+            context.reporter.note(f"members joined by validation: {dict(zip(names, weights, strict=True))}")
         placed = self.with_cold_items(small, data, item_graph, recall)
         result = calibrated(placed, data, context.generator("calibration"))
         value = recall.of_scores(lambda users: result.user[users] @ result.item.T)
@@ -112,14 +118,17 @@ class GraphEncoder:
         loss: Loss,
         regularization: float,
         scale: float | None = None,
+        num_layers: int | None = None,
     ) -> RankingTask:
-        """One member, ready to be trained; the item graph at `scale`, by default the first of the settings."""
+        """One member, ready to be trained; item graph and layers by default the first of the settings."""
         scale = self.item_graph_scale[0] if scale is None else scale
-        with seeded(context.generator("start", loss)):
+        if num_layers is None:
+            num_layers = self.softmax_layers[0] if loss == "softmax" else self.num_layers
+        with seeded(context.generator("start", loss, num_layers)):
             network = GraphNetwork(
                 data,
                 dim=self.dim,
-                num_layers=self.num_layers,
+                num_layers=num_layers,
                 convolution=self.convolution,
                 fuse=self.fuse_features,
                 free=self.free_items,
@@ -150,15 +159,30 @@ class GraphEncoder:
         return place_cold_items(given, data, item_graph, recall)
 
     def _member(
-        self, loss: Loss, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall, context: Context
+        self,
+        loss: Loss,
+        layers: int,
+        data: Dataset,
+        item_graph: FixedMatrix | None,
+        recall: ValidationRecall,
+        context: Context,
     ) -> Representations:
-        """The representations by one loss; validation chooses the regularization, then the scale of the item graph."""
+        """By one loss at one depth; validation chooses the regularization, then the scale of the item graph."""
 
         def best(choices: list[tuple[float, float]]) -> Best:
             tasks = (
                 (
-                    "softmax" if loss == "softmax" else f"bpr-{strength:g}-{scale:g}",
-                    self.task(data, item_graph, recall, context, loss=loss, regularization=strength, scale=scale),
+                    f"softmax-{layers}" if loss == "softmax" else f"bpr-{strength:g}-{scale:g}",
+                    self.task(
+                        data,
+                        item_graph,
+                        recall,
+                        context,
+                        loss=loss,
+                        regularization=strength,
+                        scale=scale,
+                        num_layers=layers,
+                    ),
                 )
                 for strength, scale in choices
             )
