@@ -21,6 +21,7 @@ import torch
 
 from mmgrec.checkpoint import Meta, Tensors, load_folder, save_folder
 from mmgrec.data import Dataset
+from mmgrec.doors import checked_quantization
 from mmgrec.errors import RunError
 from mmgrec.interfaces import Context, Kept, Quantization, Quantizer, Representations, Shelf
 from mmgrec.recid import Codes
@@ -100,7 +101,10 @@ class KeptQuantizer(Quantizer):
     inner: Quantizer
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
-        return _put_together(*context.kept(self.inner, lambda: _taken_apart(self.inner.fit(data, context))))
+        def made() -> Kept:
+            return _taken_apart(checked_quantization(self.inner.fit(data, context), data, self.inner))
+
+        return _put_together(*context.kept(self.inner, made))
 
 
 def _found(folder: Path, context: Context) -> tuple[Tensors, Meta] | None:

@@ -25,7 +25,9 @@ from safetensors.torch import save as tensor_bytes
 
 from mmgrec._shelf import FolderShelf, KeptQuantizer
 from mmgrec._study_log import clear_peak, last_stages, peak_mib, seconds_told
+from mmgrec.blame import contained
 from mmgrec.data import Dataset, Interactions
+from mmgrec.doors import checked_data, checked_fitted
 from mmgrec.errors import DataError, UserError
 from mmgrec.evaluation import Mask, Report, Split, evaluate
 from mmgrec.execution import data_facts, recorded_versions, slug
@@ -82,7 +84,8 @@ class Cell:
 
 def load_study_data(data: StudyData, reporter: Reporter | None = None) -> Dataset:
     """A study's data set under its name there."""
-    found = data.source.load(Context(reporter=reporter or Silent()))
+    with contained():
+        found = checked_data(data.source.load(Context(reporter=reporter or Silent())), data.source)
     if data.share < 1:
         from mmgrec._study_share import with_share
 
@@ -124,9 +127,10 @@ def make_cell(
         log = LogTee(folder / LOG, reporter or Silent(), hide=folder)
         try:
             work = _Work(cell=cell, home=home, data=data, log=log, shelf=shelf, device=device or torch.device("cpu"))
-            fitted = work.fit()
-            if test:
-                work.finish(fitted, keep_weights)
+            with contained():
+                fitted = work.fit()
+                if test:
+                    work.finish(fitted, keep_weights)
         except Exception as error:
             told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             home.write(FAILED, _json({"what": " ".join(told.split()), "users": isinstance(error, UserError)}))
@@ -168,7 +172,7 @@ class _Work:
             shelf=shelf,
         )
         started = time.perf_counter()
-        fitted = recommender.fit(_without_test(self.data), context)
+        fitted = checked_fitted(recommender.fit(_without_test(self.data), context), recommender)
         elapsed = shelf.saved + time.perf_counter() - started
         if isinstance(fitted, FittedMMGRec) and quantizer is not None:
             fitted = dataclasses.replace(fitted, recipe=dataclasses.replace(fitted.recipe, quantizer=quantizer))

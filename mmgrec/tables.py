@@ -277,18 +277,27 @@ def _milliseconds(model: Json) -> str:
 def markdown_table(told: Json, data: Json) -> str:
     """Best bold, second best italic."""
     head, *rows = table_rows(told, data, {0: "**{}**", 1: "_{}_"})
-    lines = [f"**{data['name']}**, test, {told['mask']} masked", ""]
+    lines = [f"**{_inert(data['name'])}**, test, {told['mask']} masked", ""]
     lines.append("| " + " | ".join(head) + " |")
     lines.append("|" + "---|" * len(head))
-    lines += ["| " + " | ".join(one.replace("|", "\\|") for one in row) + " |" for row in rows]
-    return "\n".join([*lines, "", *_footnotes(told, data)]) + "\n"
+    lines += ["| " + " | ".join(_inert(one) for one in row) + " |" for row in rows]
+    return "\n".join([*lines, "", *map(_inert, _footnotes(told, data))]) + "\n"
+
+
+def _inert(text: str) -> str:
+    """One line of Markdown in which names do nothing: no new cell, no HTML."""
+    return _one_line(text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _one_line(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def latex_table(told: Json, data: Json) -> str:
     """A ``tabular``; best bold, second best underlined."""
     head, *rows = table_rows(told, data, {0: r"\textbf{{{}}}", 1: r"\underline{{{}}}"}, plus=r"$\pm$")
     lines = [
-        f"% {told['study']}: {data['name']}",
+        f"% {told['study']}: {_one_line(data['name'])}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\hline",
         " & ".join(_tex(one) for one in head) + r" \\",
@@ -328,6 +337,7 @@ def _footnotes(told: Json, data: Json) -> list[str]:
 
 
 def _tex(text: str) -> str:
+    text = _one_line(text)
     for sign in "\\&%$#_{}":
         text = text.replace(sign, f"\\{sign}" if sign != "\\" else r"\textbackslash ")
     return _tex_signs(text)

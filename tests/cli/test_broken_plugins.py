@@ -287,3 +287,28 @@ def test_a_plugin_that_has_gone_is_named_and_what_needs_it_not_works(trials: Any
         assert out == ""
         told(f"plugin, gone, {title}", err)
     trials.held("plugins-gone", len(asked))
+
+
+# --------------------------------------------------------------------------- in a study
+
+IN_A_STUDY = ["quantizer-that-raises", "quantizer-that-exits", "quantizer-of-nothing", "recommender-of-nothing"]
+
+
+def test_a_study_names_what_broke_and_goes_on(trials: Any, home: Path, told: Told) -> None:
+    models: dict[str, Any] = {"popularity": {}}
+    for name in IN_A_STUDY:
+        base, cls, text = parts()[name]
+        kind, hook = KINDS[base]
+        offering(home, name, text, hook=hook, cls=cls)
+        models[name] = {"name": name} if kind == "recommender" else {kind: {"name": name}}
+    config = {"seeds": 1, "models": models, "data": {"tiny": {"path": "tiny"}}}
+    (home.parent / "study.toml").write_text(toml_text(config))
+    ((code, out, err),) = commands(home, ("study", "study.toml", "--out=out", "--json"))
+    assert code == 1, err
+    rows = {row["model"]: row for row in json.loads(out)["data"][0]["models"]}
+    assert rows.pop("popularity")["seeds"] == [0]
+    for name, row in rows.items():
+        (sentence,) = row["failed"].values()
+        assert f"of acme-{name} 1.0" in sentence
+        told(f"plugin, in a study, {name}", sentence)
+    trials.held("plugins-in-a-study", len(IN_A_STUDY))

@@ -118,6 +118,21 @@ def test_tests_pair_users_whose_figures_are_averaged_over_shared_seeds(
     assert corrected == pytest.approx([min(1, 2 * small), max(min(1, 2 * small), large)])
 
 
+@pytest.mark.parametrize("name", ["<script>x</script>", "a\n# b", "a | b", "\x1b[2J", "\u202eabc"])
+def test_names_are_inert_in_markdown_and_latex(told: dict[str, Any], name: str) -> None:
+    (data,) = told["data"]
+    models = [{**one, "model": name} if one["model"] == "d" else one for one in data["models"]]
+    hostile = {**data, "name": name, "models": models, "tests": {}}
+    plain = {**hostile, "name": "d", "models": data["models"]}
+    for made in (markdown_table, latex_table):
+        text = made(told, hostile)
+        assert len(text.splitlines()) == len(made(told, plain).splitlines())
+        assert not set(text) & {"\x1b", "\u202e"}
+    text = markdown_table(told, hostile)
+    assert text.replace("\\|", "").count("|") == markdown_table(told, plain).count("|")
+    assert "<" not in text
+
+
 def test_the_best_is_bold_and_the_second_best_marked_otherwise(told: dict[str, Any]) -> None:
     (data,) = told["data"]
     text = markdown_table(told, data)
