@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgrec.blame import origin
-from mmgrec.checkpoint import write_atomically
+from mmgrec.checkpoint import sweep, write_atomically
 from mmgrec.data import Dataset
 from mmgrec.errors import PluginError
 from mmgrec.interfaces import (
@@ -191,6 +191,7 @@ def remembered(folder: Path | None, rec_ids: RecIDTable, part: object) -> None:
         there = json.loads(file.read_bytes())
     except (OSError, ValueError):  # the first attempt, or a damaged file: the checkpoints decide
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder, file.name)  # an earlier attempt may have been killed within the write
         write_atomically(file, json.dumps(rec_ids.hash).encode())
         return
     if there != rec_ids.hash:

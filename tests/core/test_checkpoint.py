@@ -16,7 +16,9 @@ from torch import Tensor
 
 import mmgrec.checkpoint as checkpoint
 from mmgrec.checkpoint import CheckpointFolder, load_folder, save_folder, tensors_equal, write_atomically
+from mmgrec.doors import remembered
 from mmgrec.errors import RunError
+from mmgrec.recid import RecIDTable
 
 
 def group(value: float) -> dict[str, dict[str, Tensor]]:
@@ -193,6 +195,7 @@ import resource, signal, sys, torch
 from pathlib import Path
 from mmgrec.checkpoint import CheckpointFolder
 from mmgrec.errors import RunError
+from mmgrec.recid import RecIDTable
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails with EFBIG instead
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
@@ -223,3 +226,11 @@ def test_a_file_under_a_file_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="cannot write 1 bytes"):
         write_atomically(tmp_path / "file" / "results.json", b"x")
+
+
+def test_what_a_killed_attempt_left_of_its_rec_ids_is_swept(tmp_path: Path) -> None:
+    rec_ids = RecIDTable(token=torch.tensor([[0, 0], [1, 0]]), level_sizes=(2, 1))
+    (tmp_path / ".rec_ids.json.4711.tmp").write_text("hal")
+    remembered(tmp_path, rec_ids, part=None)
+    assert [one.name for one in tmp_path.iterdir()] == ["rec_ids.json"]
+    remembered(tmp_path, rec_ids, part=None)
