@@ -1,0 +1,147 @@
+"""Keeps what finished studies found, small enough to be committed, and writes it into pages.
+
+    python bench/study_tables.py --keep docs/results/overall.json STUDY STUDY …    # folders of `mmgrec study`
+    python bench/study_tables.py docs/experiments.md README.md                     # renews their tables
+
+Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page;
+between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model. Of a data set in
+several studies the models are joined; a model in several counts as the last has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]  # Any: JSON
+METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
+MODEL = ("model", "plugin", "seeds", "parameters", "peak_memory_mib", "threads", "written", "failed")
+
+
+def kept(folders: Sequence[Path]) -> Json:
+    """What is worth keeping of some studies."""
+    data: dict[str, Json] = {}
+    told: Json = {}
+    for folder in folders:
+        told = json.loads((folder / "study.json").read_text())
+        for one in told["data"]:
+            home = data.setdefault(
+                one["name"],
+                {key: one[key] for key in ("name", "num_users", "num_items", "num_interactions", "fingerprint")}
+                | {"models": {}, "tests": {}},
+            )
+            for model in one["models"]:
+                if model["seeds"]:
+                    home["models"][model["model"]] = _model(model)
+            for metric in METRICS[:2]:
+                for test in one["tests"].get(metric, []):
+                    home["tests"].setdefault(metric, {})[test["against"]] = test
+    return {
+        "study": told["study"],
+        "against": told["against"],
+        "mask": told["mask"],
+        "versions": told["versions"],
+        "data": [{**one, "models": list(one["models"].values())} for one in data.values()],
+    }
+
+
+def _model(told: Json) -> Json:
+    out = {key: told[key] for key in MODEL}
+    for split in ("test", "valid"):
+        out[split] = {metric: told[split][metric] for metric in METRICS if metric in told[split]}
+    other = told.get("otherwise")
+    out["otherwise"] = other and {"mask": other["mask"], **{name: other[name] for name in METRICS}}
+    out["seconds"] = {key: told["seconds"][key]["mean"] for key in ("fit", "stage1", "test")}
+    tuned = told["tuned"]
+    out["tuned"] = tuned and {
+        "by": tuned["by"],
+        "chosen": tuned["chosen"],
+        "trials": [{"settings": one["settings"], "score": one["score"]} for one in tuned["trials"]],
+    }
+    return out
+
+
+def table(found: Json, data: Json) -> str:
+    """One data set: means ± deviations over seeds, the test against the study's own model."""
+    first = f"{found['against']} − model (R@10)"
+    lines = [
+        f"**{data['name']}**, test",
+        "",
+        f"| model | seeds | R@10 | N@10 | R@20 | N@20 | {first} | p (Holm) R@10, N@10 | fit s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    places = {metric: _places(data["models"], metric) for metric in METRICS}
+    for model in sorted(data["models"], key=lambda one: -one["test"]["recall@10"]["mean"]):
+        figures = [_figure(model["test"][metric], places[metric].get(model["model"])) for metric in METRICS]
+        tests = [data["tests"].get(metric, {}).get(model["model"]) for metric in METRICS[:2]]
+        gap = "—" if tests[0] is None else f"{tests[0]['difference']:+.4f} (t = {tests[0]['t']:.1f})"
+        p = ", ".join("—" if test is None else f"{test['p_holm']:.1g}" for test in tests)
+        seconds = model["seconds"]["fit"]
+        lines.append(
+            f"| {model['model']} | {len(model['seeds'])} | {' | '.join(figures)} | {gap} | {p} | {seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def summary(found: Json) -> str:
+    """All data sets: Recall@10 / NDCG@10 of every model, in the order of the first set."""
+    sets = [one["name"] for one in found["data"]]
+    values = {(one["name"], model["model"]): model for one in found["data"] for model in one["models"]}
+    mean = {key: model["test"]["recall@10"]["mean"] for key, model in values.items()}
+    labels = sorted({label for _, label in values}, key=lambda label: -max(mean.get((one, label), 0) for one in sets))
+    best = {one: _places([model for (name, _), model in values.items() if name == one], "recall@10") for one in sets}
+
+    def cell(name: str, label: str) -> str:
+        if (name, label) not in values:
+            return ""
+        pair = [_short(values[name, label]["test"][metric]["mean"]) for metric in METRICS[:2]]
+        return {0: "**{}**", 1: "_{}_"}.get(best[name].get(label, 2), "{}").format(" / ".join(pair))
+
+    rows = [f"| {label} | " + " | ".join(cell(name, label) for name in sets) + " |" for label in labels]
+    return "\n".join([f"| Recall@10 / NDCG@10 | {' | '.join(sets)} |", "|---|" + "---|" * len(sets), *rows])
+
+
+def _places(models: Sequence[Json], metric: str) -> dict[str, int]:
+    order = sorted({one["test"][metric]["mean"] for one in models}, reverse=True)
+    return {one["model"]: order.index(one["test"][metric]["mean"]) for one in models}
+
+
+def _figure(value: Mapping[str, float | None], place: int | None) -> str:
+    text = {0: "**{}**", 1: "_{}_"}.get(2 if place is None else place, "{}").format(_short(value["mean"] or 0.0))
+    return text if value["deviation"] is None else f"{text} ± {_short(value['deviation'])}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
+def write(text: str, home: Path) -> str:
+    """``text``, a page in `home`, with all its tables renewed."""
+
+    def renewed(match: re.Match[str]) -> str:
+        kind, name = match[1], match[2]
+        found = json.loads((home / name).read_text())
+        made = summary(found) if kind == "summary" else "\n\n".join(table(found, one) for one in found["data"])
+        return f"<!-- {kind}: {name} -->\n\n{made}\n\n<!-- /{kind} -->"
+
+    return re.sub(r"<!-- (study|summary): (\S+) -->\n.*?<!-- /\1 -->", renewed, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="+", type=Path, help="pages, or with --keep folders of studies")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="what the studies found goes there")
+    options = parser.parse_args()
+    if options.keep:
+        options.keep.write_text(json.dumps(kept(options.paths), indent=1) + "\n")
+        return
+    for page in options.paths:
+        page.write_text(write(page.read_text(), page.parent))
+
+
+if __name__ == "__main__":
+    main()

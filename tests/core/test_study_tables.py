@@ -1,0 +1,62 @@
+"""The tables of measured studies in the pages are those of the files that they name: no figure is written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_tables import kept, summary, table, write
+
+ROOT = Path(__file__).parents[2]
+
+
+def model(name: str, recall: float, seeds: int = 2) -> dict[str, Any]:
+    spread = {"mean": recall, "deviation": 0.001 if seeds > 1 else None, "values": [recall] * seeds}
+    metrics = dict.fromkeys(("recall@10", "ndcg@10", "recall@20", "ndcg@20", "mrr@10"), spread)
+    return {
+        "model": name, "plugin": name, "seeds": list(range(seeds)), "parameters": 1, "peak_memory_mib": 1.0,
+        "threads": [1], "written": [], "failed": {}, "test": metrics, "valid": metrics, "tuned": None,
+        "otherwise": {"mask": "train", **metrics},
+        "seconds": {key: {"mean": 1.0} for key in ("fit", "stage1", "test")},
+    }  # fmt: skip
+
+
+def study(folder: Path, models: list[dict[str, Any]]) -> Path:
+    test = {"against": models[-1]["model"], "difference": 0.1, "t": 2.0, "p_holm": 0.04}
+    facts = {"num_users": 3, "num_items": 4, "num_interactions": 5, "fingerprint": "f"}
+    data = {"name": "small", **facts, "models": models, "tests": {"recall@10": [test], "mrr@10": [test]}}
+    told = {"study": "overall", "against": "ours", "mask": "train+valid", "versions": {}, "data": [data]}
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps(told))
+    return folder
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/experiments.md"])
+def test_the_pages_show_what_was_measured(page: str) -> None:
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    assert "<!-- study: " in text or "<!-- summary: " in text
+    assert write(text, path.parent) == text
+
+
+def test_the_models_of_several_studies_are_joined_and_the_last_counts(tmp_path: Path) -> None:
+    one = study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])
+    two = study(tmp_path / "two", [model("theirs", 0.2, seeds=1)])
+    found = kept([one, two])
+    assert [(row["model"], row["test"]["recall@10"]["mean"]) for row in found["data"][0]["models"]] == [
+        ("ours", 0.3),
+        ("theirs", 0.2),
+    ]
+    assert "mrr@10" not in found["data"][0]["models"][0]["test"]
+    assert list(found["data"][0]["tests"]) == ["recall@10"]
+
+
+def test_a_table_marks_the_best_two_and_shows_the_test(tmp_path: Path) -> None:
+    found = kept([study(tmp_path / "one", [model("ours", 0.3), model("third", 0.05), model("theirs", 0.1, seeds=1)])])
+    lines = table(found, found["data"][0]).splitlines()
+    assert lines[4].startswith("| ours | 2 | **.3000** ± .0010 |")
+    assert lines[5] == "| theirs | 1 | _.1000_ | _.1000_ | _.1000_ | _.1000_ | +0.1000 (t = 2.0) | 0.04, — | 1 |"
+    assert "| third | 2 | .0500 ± .0010 |" in lines[6]
+    assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
