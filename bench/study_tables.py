@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmgrec.tables import ranks
+
 Json = dict[str, Any]  # Any: JSON
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 MODEL = ("model", "plugin", "seeds", "parameters", "peak_memory_mib", "threads", "written", "failed")
@@ -74,7 +76,7 @@ def table(found: Json, data: Json) -> str:
         f"| model | seeds | R@10 | N@10 | R@20 | N@20 | {first} | p (Holm) R@10, N@10 | fit s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    places = {metric: _places(data["models"], metric) for metric in METRICS}
+    places = {metric: ranks(data["models"], metric) for metric in METRICS}
     for model in sorted(data["models"], key=lambda one: -one["test"]["recall@10"]["mean"]):
         figures = [_figure(model["test"][metric], places[metric].get(model["model"])) for metric in METRICS]
         tests = [data["tests"].get(metric, {}).get(model["model"]) for metric in METRICS[:2]]
@@ -93,7 +95,7 @@ def summary(found: Json) -> str:
     values = {(one["name"], model["model"]): model for one in found["data"] for model in one["models"]}
     mean = {key: model["test"]["recall@10"]["mean"] for key, model in values.items()}
     labels = sorted({label for _, label in values}, key=lambda label: -max(mean.get((one, label), 0) for one in sets))
-    best = {one: _places([model for (name, _), model in values.items() if name == one], "recall@10") for one in sets}
+    best = {one: ranks([model for (name, _), model in values.items() if name == one], "recall@10") for one in sets}
 
     def cell(name: str, label: str) -> str:
         if (name, label) not in values:
@@ -103,11 +105,6 @@ def summary(found: Json) -> str:
 
     rows = [f"| {label} | " + " | ".join(cell(name, label) for name in sets) + " |" for label in labels]
     return "\n".join([f"| Recall@10 / NDCG@10 | {' | '.join(sets)} |", "|---|" + "---|" * len(sets), *rows])
-
-
-def _places(models: Sequence[Json], metric: str) -> dict[str, int]:
-    order = sorted({one["test"][metric]["mean"] for one in models}, reverse=True)
-    return {one["model"]: order.index(one["test"][metric]["mean"]) for one in models}
 
 
 def _figure(value: Mapping[str, float | None], place: int | None) -> str:
