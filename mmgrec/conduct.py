@@ -78,8 +78,11 @@ def conduct(study: Study, out: Path, *, jobs: int = 1, threads: int = 1, watch: 
         write_atomically(out / MARK, toml_text({"study": study.name}).encode())
         made = plan(study, out)
         work = _Conductor(plan=made, jobs=jobs, threads=threads, watch=watch or _Silent())
-        work.run()
-        return work.tables()
+        try:
+            work.run()
+        finally:  # stopped, the tables tell what is finished
+            told = work.tables()
+        return told
 
 
 @dataclass(kw_only=True)

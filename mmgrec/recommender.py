@@ -5,7 +5,7 @@
 3. A Transformer, whose encoder attends by a PositionalScheme, learns to write the Rec-IDs of liked items (Sec. 3.3):
    from interactions, or by default from a teacher, the probabilities that step 1's representations give to all items.
 4. A Decoder searches the trie of Rec-IDs for the most probable ones. (The hybrid, off by default, ranks what it found
-   by the generator and the representations together.)
+   by the generator, the representations and EASE's item-item weights together.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mmgrec.interfaces import (
 from mmgrec.model import Network, NetworkSettings
 from mmgrec.randomness import seeded
 from mmgrec.recid import Codes, RecIDTable, Trie
-from mmgrec.rescoring import Rescoring, rescored
+from mmgrec.rescoring import Hybrid, Rescoring
 from mmgrec.training import train
 from mmgrec.validation import ValidationRecall
 
@@ -59,6 +59,7 @@ class MMGRec(Recommender):
                 "the users' representations have seen the targets that the generator is to find: "
                 "set network.user_input=history, or training.targets=teacher"
             )
+        self.rescoring.check(data)
         shape = self.network
         checked_position(self.position, dim=shape.dim, num_heads=shape.num_heads, head_dim=shape.head_dim)
         made = self.quantizer.fit(data, context.within("quantizer"))
@@ -82,7 +83,11 @@ class MMGRec(Recommender):
             recall=recall,
         )
         train(task, self.training, context, "generator")
-        return fitted.with_rescoring(recall, context)
+
+        def search(users: Tensor, seen: Tensor, width: int) -> tuple[Tensor, Tensor]:
+            return fitted.search(users, top_k=width, exclusion=Exclusion(seen=seen))
+
+        return replace(fitted, hybrid=self.rescoring.fit(data, representations, search, context))
 
     def restore(self, state: dict[str, Tensor]) -> FittedMMGRec:
         """The fitted model again, from `FittedMMGRec.state`."""
@@ -97,7 +102,7 @@ class MMGRec(Recommender):
         fitted = self._untrained(representations, codes, rec_ids, history, Context())
         prefix = "network."
         fitted.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        return replace(fitted, rescoring_weight=float(state["rescoring.weight"]))
+        return replace(fitted, hybrid=self.rescoring.restore(state))
 
     def _untrained(
         self,
@@ -134,7 +139,7 @@ class FittedMMGRec(FittedRecommender):
     trie: Trie
     network: Network
     history: Interactions  # what the encoder reads
-    rescoring_weight: float = 0.0  # λ of the hybrid, chosen by validation
+    hybrid: Hybrid = field(default_factory=Hybrid)
     recorded: RecordedSearch = field(default_factory=RecordedSearch, repr=False)  # on a GPU; else it does nothing
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
@@ -148,28 +153,19 @@ class FittedMMGRec(FittedRecommender):
         """Encode once per user, then let the decoder (another one, if given) search: item and score ``[B, K]``."""
         history = fixed_history(self.history, users, self.network.settings.history_length)
         question = Question(users=users, history=history, exclusion=exclusion)
-        weight = self.rescoring_weight
-        width = max(top_k, self.recipe.rescoring.candidates) if weight else top_k
+        hybrid = self.hybrid
+        width = hybrid.width(top_k) if hybrid.active else top_k
         used = decoder or self.recipe.decoder
         answer = self.recorded.search(self.network, self.trie, used, question, top_k=width)
         found = checked_found(answer, users.numel(), width, used)
-        if not weight:
+        if not hybrid.active:
             return found
-        return rescored(*found, users=users, representations=self.representations, weight=weight, top_k=top_k)
+        whole = self.history.padded(users.cpu())
+        return hybrid(*found, users=users, representations=self.representations, history=whole, top_k=top_k)
 
     def ten_best(self, users: Tensor, seen: Tensor) -> Tensor:
         """Items ``[B, 10]`` without the seen ``[B, S]``, for validation."""
         return self.search(users, top_k=10, exclusion=Exclusion(seen=seen))[0].cpu()
-
-    def with_rescoring(self, recall: ValidationRecall, context: Context) -> FittedMMGRec:
-        """The weight of the hybrid by validation; of equal ones the first. Without validation items, the first."""
-        weights = self.recipe.rescoring.weight
-        if len(weights) == 1 or not len(recall):
-            return replace(self, rescoring_weight=weights[0])
-        values = {weight: recall.of_items(replace(self, rescoring_weight=weight).ten_best) for weight in weights}
-        chosen = max(weights, key=lambda weight: values[weight])
-        context.reporter.note(f"rescoring: weight {chosen:g}, recall@10 {values[chosen]:.4f} on validation")
-        return replace(self, rescoring_weight=chosen)
 
     def with_history(self, history: Interactions) -> FittedMMGRec:
         return replace(self, history=history)
@@ -184,5 +180,6 @@ class FittedMMGRec(FittedRecommender):
             "rec_ids.level_sizes": torch.tensor(self.rec_ids.level_sizes),
             "history.user": self.history.user,
             "history.item": self.history.item,
-            "rescoring.weight": torch.tensor(self.rescoring_weight, dtype=torch.float64),
-        } | {f"network.{name}": value for name, value in self.network.state_dict().items()}
+            **self.hybrid.state(),
+            **{f"network.{name}": value for name, value in self.network.state_dict().items()},
+        }

@@ -36,6 +36,8 @@ def _temperatures(*points: tuple[int, float]) -> list[Table]:
 _RANKING = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "softmax", 1e-2))
 _BPR = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "bpr", 3e-3))
 _SOFTMAX = _temperatures((64, 0.2), (128, 0.2), (64, 0.3))
+_WEAK = _factors((64, "bpr", 0.0), (128, "bpr", 0.0), (64, "bpr", 1e-3))  # a loss of cosines cannot bear L2
+_HYBRID = {"weight": [0.0, 0.5, 1.0, 2.0], "item_weight": [0.0, 4.0, 8.0, 16.0, 32.0], "candidates": 100}
 _OWN = ("quantizer.graph.dim", "quantizer.graph.temperature")
 
 _OVERALL: Table = {
@@ -43,6 +45,7 @@ _OVERALL: Table = {
     "models": {
         "mmgrec": {"name": "mmgrec", "preset": "recipe"},
         "mmgrec (no-features)": {"name": "mmgrec", "preset": "no-features"},
+        "mmgrec (hybrid)": {"name": "mmgrec", "preset": "recipe", "rescoring": _HYBRID},
         **_rows("mf", "lightgcn"),
         "mf (softmax)": {"name": "mf"},
         "lightgcn (softmax)": {"name": "lightgcn"},
@@ -56,7 +59,8 @@ _OVERALL: Table = {
         "mf (softmax)": _SOFTMAX,
         "lightgcn (softmax)": _SOFTMAX,
         **dict.fromkeys(("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice"), _RANKING),
-        **dict.fromkeys(("invrl", "lightgt", "bm3", "freedom"), _BPR),
+        **dict.fromkeys(("invrl", "lightgt", "freedom"), _BPR),
+        "bm3": _WEAK,
         "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
         "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},
     },
@@ -95,6 +99,11 @@ _ABLATIONS: Table = {
     "title": "Tables 3 to 5 together: rows that differ behind stage 1 share it",
     "models": {**_POSITIONS["models"], **_ASSIGNMENT["models"], **_REPRESENTATIONS["models"]}
     | {"mmgrec": {"name": "mmgrec"}},
+}
+
+_PAPER_ABLATIONS: Table = {
+    "title": "Tables 3 to 5 with the paper's own choices (preset paper)",
+    "models": {label: {**row, "preset": "paper"} for label, row in _ABLATIONS["models"].items()},
 }
 
 _LAYERS: Table = {
@@ -171,6 +180,7 @@ STUDIES: Mapping[str, Table] = {
     "assignment": _ASSIGNMENT,
     "positions": _POSITIONS,
     "ablations": _ABLATIONS,
+    "ablations-paper": _PAPER_ABLATIONS,
     "layers-heads": _LAYERS,
     "catalogue-size": _SIZE,
     "published-code": _PUBLISHED,

@@ -127,6 +127,8 @@ def test_a_killed_study_goes_on_and_ends_in_the_same_figures(
     assert "Traceback" not in rest
     assert not (tmp_path / "out" / "lock").exists()
     assert not list((tmp_path / "out" / "cells").glob("*/lock")), "the worker ended in order"
+    told = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert [row["seeds"] for row in told["data"][0]["models"]] == [[], [], [0]], "what is finished is told"
     again = study("tiny.toml", "--out", "out", "--json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "2 of them done" in again.stderr
@@ -150,7 +152,7 @@ def test_overall_with_two_seeds(tmp_path: Path) -> None:
     told = json.loads(process.stdout)
     rows = {row["model"]: row for row in told["data"][0]["models"]}
     assert {"mmgrec", "mf", "lightgcn", "popularity", "itemknn", "ease"} <= set(rows)
-    assert len(rows) + len(told["absent"]) == 20
+    assert len(rows) + len(told["absent"]) == 21
     assert all(row["seeds"] == [0, 1] for row in rows.values())
     assert all(row["defects"] == 0 for row in rows.values())
     assert {one["against"] for one in told["data"][0]["tests"]["recall@10"]} == set(rows) - {"mmgrec"}
@@ -202,5 +204,6 @@ def test_mistakes_are_sentences(
 
 def test_the_list_of_studies_is_instant_and_complete(tmp_path: Path) -> None:
     process = study("--list", "--json", cwd=tmp_path)
-    assert {"overall", "representations", "assignment", "positions", "ablations", "layers-heads", "catalogue-size",
-            "published-code", "ladder"} <= {one["study"] for one in json.loads(process.stdout)}  # fmt: skip
+    names = {one["study"] for one in json.loads(process.stdout)}
+    assert {"overall", "representations", "assignment", "positions", "ablations", "ablations-paper", "layers-heads",
+            "catalogue-size", "published-code", "ladder"} <= names  # fmt: skip

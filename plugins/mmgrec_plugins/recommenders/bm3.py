@@ -8,7 +8,9 @@
 - Items are ranked by ``p(h_u) . p(h_i)``.
 
 Decisions: features are fixed (the authors' code trains them on); the regularization shrinks the free vectors e of a
-batch, not h; an interaction whose item lacks a modality teaches nothing about that modality.
+batch, not h, and is by default next to nothing, as in the authors' code: losses of cosines take no notice of lengths,
+so that L2 would wear away what lengths say of popularity; an interaction whose item lacks a modality teaches nothing
+about that modality.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ class BM3(FactorRecommender):
     """Users, items and their modalities predict one another; no item is a negative."""
 
     losses: Annotated[tuple[Literal["bpr"], ...], MinLen(1)] = ("bpr",)  # only names the optimisation: it ranks nothing
+    regularization: Annotated[tuple[float, ...], MinLen(1)] = (0.0, 1e-3)
     num_layers: Annotated[int, Ge(0)] = 2
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.3  # of the targets
     modal_weight: Annotated[float, Ge(0)] = 2.0  # of the alignment

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from mmgrec.data import Dataset, Interactions
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendations, Recommender
-from mmgrec_plugins.recommenders._itemitem import co_occurrence
+from mmgrec.linear import ease_weights
 from mmgrec_plugins.recommenders._scoring import rank_items
 
 __all__ = ["EASE"]
@@ -32,12 +31,7 @@ class EASE(Recommender):
                 [f"EASE would need {data.num_items}² weights, but max_items is {self.max_items}"],
                 remedy="use itemknn, or raise max_items",
             )
-        counts = co_occurrence(data.train).toarray()
-        gram = torch.from_numpy(counts).to(context.device)  # [num_items, num_items] X'X
-        gram.diagonal().add_(self.l2)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-        weight = inverse.div_(-inverse.diagonal().clone())
-        weight.fill_diagonal_(0)
+        weight = ease_weights(data.train, l2=self.l2, device=context.device)
         return FittedEASE(weight=weight, history=data.train)
 
 

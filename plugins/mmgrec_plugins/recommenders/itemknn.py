@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmgrec.data import Dataset, Interactions
 from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendations, Recommender
-from mmgrec_plugins.recommenders._itemitem import user_item
+from mmgrec.linear import user_item
 from mmgrec_plugins.recommenders._scoring import rank_items
 
 __all__ = ["ItemKNN"]
