@@ -26,12 +26,12 @@ Weights = Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)]
 class Rescoring:
     """Candidates are ranked by ``log p(Rec-ID of i | u) + λ x_u . x_i + μ Σ_j B_ji`` over the items j of the history.
 
-    B are the weights of EASE. With λ and μ zero the search's order stays. Several values: validation chooses.
+    B are the weights of EASE. With λ and μ zero the search's order stays.
     """
 
-    weight: Weights = (0.0,)  # λ
-    item_weight: Weights = (0.0,)  # μ
-    l2: Annotated[float, Gt(0)] = 200.0  # of EASE
+    weight: Weights = (0.0,)  # λ, of the inner product; several: validation chooses
+    item_weight: Weights = (0.0,)  # μ, of EASE's item-item weights; several: validation chooses
+    l2: Annotated[float, Gt(0)] = 200.0  # of the squared weights in EASE
     items_kept: Annotated[int, Ge(1)] = 100  # of the strongest weights to each item
     max_items: Annotated[int, Ge(1)] = 20_000  # with μ: 12 bytes x items² while fitting
     candidates: Annotated[int, Ge(1)] = 50  # taken from the search for each list, where there is a weight
