@@ -1,10 +1,12 @@
 """Keeps what finished studies found, small enough to be committed, and writes it into pages.
 
     python bench/study_tables.py --keep docs/results/overall.json STUDY STUDY …    # folders of `mmgrec study`
+    python bench/study_tables.py --tests docs/results/hybrid.json STUDY …          # only their paired tests
     python bench/study_tables.py docs/experiments.md README.md                     # renews their tables
 
 Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page;
-between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model. Of a data set in
+between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model; between
+``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one. Of a data set in
 several studies the models are joined; a model in several counts as the last has it.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,26 @@ def summary(found: Json) -> str:
     return "\n".join([f"| Recall@10 / NDCG@10 | {' | '.join(sets)} |", "|---|" + "---|" * len(sets), *rows])
 
 
+def paired(found: Json) -> str:
+    """All data sets: how far the model is above each other one, and how sure that is."""
+    sets = [one["name"] for one in found["data"]]
+    pairs = {
+        (one["name"], metric, against): test
+        for one in found["data"]
+        for metric in METRICS[:2]
+        for against, test in one["tests"].get(metric, {}).items()
+    }
+    labels = list(dict.fromkeys(against for _, _, against in pairs))
+
+    def cell(name: str, label: str) -> str:
+        two = [pairs.get((name, metric, label)) for metric in METRICS[:2]]
+        return ", ".join(f"{test['difference']:+.4f} (p {test['p_holm']:.1g})" for test in two if test is not None)
+
+    rows = [f"| {label} | " + " | ".join(cell(name, label) for name in sets) + " |" for label in labels]
+    head = f"| {found['against']} − model: R@10 (p Holm), N@10 (p Holm) | {' | '.join(sets)} |"
+    return "\n".join([head, "|---|" + "---|" * len(sets), *rows])
+
+
 def _figure(value: Mapping[str, float | None], place: int | None) -> str:
     text = {0: "**{}**", 1: "_{}_"}.get(2 if place is None else place, "{}").format(_short(value["mean"] or 0.0))
     return text if value["deviation"] is None else f"{text} ± {_short(value['deviation'])}"
@@ -116,23 +138,36 @@ def _short(value: float) -> str:
     return f"{value:.4f}".removeprefix("0")
 
 
+SHAPES: Mapping[str, Callable[[Json], str]] = {
+    "study": lambda found: "\n\n".join(table(found, one) for one in found["data"]),
+    "summary": summary,
+    "tests": paired,
+}
+
+
 def write(text: str, home: Path) -> str:
     """``text``, a page in `home`, with all its tables renewed."""
 
     def renewed(match: re.Match[str]) -> str:
         kind, name = match[1], match[2]
         found = json.loads((home / name).read_text())
-        made = summary(found) if kind == "summary" else "\n\n".join(table(found, one) for one in found["data"])
+        made = SHAPES[kind](found)
         return f"<!-- {kind}: {name} -->\n\n{made}\n\n<!-- /{kind} -->"
 
-    return re.sub(r"<!-- (study|summary): (\S+) -->\n.*?<!-- /\1 -->", renewed, text, flags=re.DOTALL)
+    return re.sub(r"<!-- (study|summary|tests): (\S+) -->\n.*?<!-- /\1 -->", renewed, text, flags=re.DOTALL)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", type=Path, help="pages, or with --keep folders of studies")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="what the studies found goes there")
+    parser.add_argument("--tests", type=Path, metavar="FILE", help="their paired tests alone go there")
     options = parser.parse_args()
+    if options.tests:
+        found = kept(options.paths)
+        found["data"] = [{**one, "models": []} for one in found["data"]]
+        options.tests.write_text(json.dumps(found, indent=1) + "\n")
+        return
     if options.keep:
         options.keep.write_text(json.dumps(kept(options.paths), indent=1) + "\n")
         return

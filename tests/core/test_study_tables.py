@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_tables import kept, summary, table, write
+from study_tables import kept, paired, summary, table, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,3 +60,10 @@ def test_a_table_marks_the_best_two_and_shows_the_test(tmp_path: Path) -> None:
     assert lines[5] == "| theirs | 1 | _.1000_ | _.1000_ | _.1000_ | _.1000_ | +0.1000 (t = 2.0) | 0.04, — | 1 |"
     assert "| third | 2 | .0500 ± .0010 |" in lines[6]
     assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
+
+
+def test_a_table_of_tests_has_a_row_for_each_rival(tmp_path: Path) -> None:
+    found = kept([study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])])
+    lines = paired(found).splitlines()
+    assert lines[0] == "| ours − model: R@10 (p Holm), N@10 (p Holm) | small |"
+    assert lines[2] == "| theirs | +0.1000 (p 0.04) |"
