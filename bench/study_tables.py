@@ -103,10 +103,9 @@ def summary(found: Json) -> str:
         if (name, label) not in values:
             return ""
         pair = [_short(values[name, label]["test"][metric]["mean"]) for metric in METRICS[:2]]
-        return {0: "**{}**", 1: "_{}_"}.get(best[name].get(label, 2), "{}").format(" / ".join(pair))
+        return _marked(" / ".join(pair), best[name].get(label))
 
-    rows = [f"| {label} | " + " | ".join(cell(name, label) for name in sets) + " |" for label in labels]
-    return "\n".join([f"| Recall@10 / NDCG@10 | {' | '.join(sets)} |", "|---|" + "---|" * len(sets), *rows])
+    return _grid("Recall@10 / NDCG@10", labels, sets, cell)
 
 
 def paired(found: Json) -> str:
@@ -124,13 +123,22 @@ def paired(found: Json) -> str:
         two = [pairs.get((name, metric, label)) for metric in METRICS[:2]]
         return ", ".join(f"{test['difference']:+.4f} (p {test['p_holm']:.1g})" for test in two if test is not None)
 
+    return _grid(f"{found['against']} − model: R@10 (p Holm), N@10 (p Holm)", labels, sets, cell)
+
+
+def _grid(corner: str, labels: Sequence[str], sets: Sequence[str], cell: Callable[[str, str], str]) -> str:
+    """A row for each label, a column for each data set."""
     rows = [f"| {label} | " + " | ".join(cell(name, label) for name in sets) + " |" for label in labels]
-    head = f"| {found['against']} − model: R@10 (p Holm), N@10 (p Holm) | {' | '.join(sets)} |"
-    return "\n".join([head, "|---|" + "---|" * len(sets), *rows])
+    return "\n".join([f"| {corner} | {' | '.join(sets)} |", "|---|" + "---|" * len(sets), *rows])
+
+
+def _marked(text: str, place: int | None) -> str:
+    """The best bold, the second best in italics."""
+    return f"**{text}**" if place == 0 else f"_{text}_" if place == 1 else text
 
 
 def _figure(value: Mapping[str, float | None], place: int | None) -> str:
-    text = {0: "**{}**", 1: "_{}_"}.get(2 if place is None else place, "{}").format(_short(value["mean"] or 0.0))
+    text = _marked(_short(value["mean"] or 0.0), place)
     return text if value["deviation"] is None else f"{text} ± {_short(value['deviation'])}"
 
 
@@ -151,10 +159,10 @@ def write(text: str, home: Path) -> str:
     def renewed(match: re.Match[str]) -> str:
         kind, name = match[1], match[2]
         found = json.loads((home / name).read_text())
-        made = SHAPES[kind](found)
-        return f"<!-- {kind}: {name} -->\n\n{made}\n\n<!-- /{kind} -->"
+        return f"<!-- {kind}: {name} -->\n\n{SHAPES[kind](found)}\n\n<!-- /{kind} -->"
 
-    return re.sub(r"<!-- (study|summary|tests): (\S+) -->\n.*?<!-- /\1 -->", renewed, text, flags=re.DOTALL)
+    kinds = "|".join(SHAPES)
+    return re.sub(rf"<!-- ({kinds}): (\S+) -->\n.*?<!-- /\1 -->", renewed, text, flags=re.DOTALL)
 
 
 def main() -> None:

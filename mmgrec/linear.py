@@ -1,4 +1,4 @@
-"""Linear item-item arithmetic: who has what, what goes together, and EASE's weights in closed form."""
+"""Linear item-item arithmetic: who has what, and EASE's weights in closed form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmgrec.data import Interactions
 
-__all__ = ["ItemWeights", "co_occurrence", "ease_weights", "user_item"]
+__all__ = ["ItemWeights", "ease_weights", "user_item"]
 
 
 def user_item(part: Interactions) -> Any:  # Any: scipy has no types
@@ -22,12 +22,6 @@ def user_item(part: Interactions) -> Any:  # Any: scipy has no types
     return sparse.csr_matrix(
         (ones, part.item.numpy(), part.offsets.numpy()), shape=(part.num_users, part.num_items), copy=False
     )
-
-
-def co_occurrence(part: Interactions) -> Any:  # Any: scipy has no types
-    """How many users have both items, CSR ``[num_items, num_items]``; popularity on the diagonal."""
-    matrix = user_item(part)
-    return (matrix.T @ matrix).tocsr()
 
 
 def ease_weights(part: Interactions, *, l2: float, device: torch.device) -> Tensor:
@@ -41,7 +35,8 @@ def ease_weights(part: Interactions, *, l2: float, device: torch.device) -> Tens
     Returns:
         ``[num_items, num_items]`` float32, from an item of the history (row) to a candidate (column).
     """
-    gram = torch.from_numpy(co_occurrence(part).toarray()).to(device)  # X'X
+    matrix = user_item(part)
+    gram = torch.from_numpy((matrix.T @ matrix).tocsr().toarray()).to(device)  # X'X
     gram.diagonal().add_(l2)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
     weight = inverse.div_(-inverse.diagonal().clone())

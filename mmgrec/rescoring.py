@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -64,17 +65,16 @@ class Rescoring:
             return choices[0]
         found: dict[int, tuple[Tensor, Tensor]] = {}  # first user of a batch -> the search's answer, the same for all
 
-        def recommend(users: Tensor, seen: Tensor, hybrid: Hybrid) -> Tensor:
+        def recommend(hybrid: Hybrid, users: Tensor, seen: Tensor) -> Tensor:
             first = int(users[0])
             if first not in found:
                 item, score = search(users, seen, hybrid.width(10))
                 found[first] = item.cpu(), score.cpu()
-            history = data.train.padded(users)
-            return hybrid(*found[first], users=users, representations=representations, history=history, top_k=10)[0]
+            return hybrid(*found[first], users=users, representations=representations, history=seen, top_k=10)[0]
 
-        values = [recall.of_items(lambda users, seen, one=one: recommend(users, seen, one)) for one in choices]  # type: ignore[misc]
-        value, place = max((value, -place) for place, value in enumerate(values))
-        best = choices[-place]
+        values = [recall.of_items(partial(recommend, one)) for one in choices]
+        place = max(range(len(choices)), key=values.__getitem__)
+        best, value = choices[place], values[place]
         context.reporter.note(
             f"rescoring: weight {best.weight:g}, item weight {best.item_weight:g}, "
             f"recall@10 {value:.4f} on validation, {values[0]:.4f} with {choices[0].weight:g} and "

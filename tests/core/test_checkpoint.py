@@ -195,7 +195,6 @@ import resource, signal, sys, torch
 from pathlib import Path
 from mmgrec.checkpoint import CheckpointFolder
 from mmgrec.errors import RunError
-from mmgrec.recid import RecIDTable
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails with EFBIG instead
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
