@@ -1,13 +1,15 @@
 """Keeps what finished studies found, small enough to be committed, and writes it into pages.
 
     python bench/study_tables.py --keep docs/results/overall.json STUDY STUDY …    # folders of `mmgrec study`
+    python bench/study_tables.py --keep docs/results/overall.json STUDY docs/results/overall.json   # joined with these
     python bench/study_tables.py --tests docs/results/hybrid.json STUDY …          # only their paired tests
     python bench/study_tables.py docs/experiments.md README.md                     # renews their tables
 
 Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page;
 between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model; between
 ``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one. Of a data set in
-several studies the models are joined; a model in several counts as the last has it.
+several studies, or kept earlier, the models and tests are joined, and corrected together; what several have counts as
+the last has it.
 """
 
 from __future__ import annotations
@@ -19,19 +21,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmgrec.evaluation import PairedTest, holm
 from mmgrec.tables import ranks
 
 Json = dict[str, Any]  # Any: JSON
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 MODEL = ("model", "plugin", "seeds", "parameters", "peak_memory_mib", "threads", "written", "failed")
+TESTED = ("metric", "difference", "t", "p", "num_users")
 
 
-def kept(folders: Sequence[Path]) -> Json:
-    """What is worth keeping of some studies."""
+def kept(paths: Sequence[Path]) -> Json:
+    """What is worth keeping of some studies: their folders, or files that were made of such."""
     data: dict[str, Json] = {}
     told: Json = {}
-    for folder in folders:
-        told = json.loads((folder / "study.json").read_text())
+    for path in paths:
+        told = json.loads((path / "study.json").read_text()) if path.is_dir() else json.loads(path.read_text())
         for one in told["data"]:
             home = data.setdefault(
                 one["name"],
@@ -40,17 +44,29 @@ def kept(folders: Sequence[Path]) -> Json:
             )
             for model in one["models"]:
                 if model["seeds"]:
-                    home["models"][model["model"]] = _model(model)
+                    home["models"][model["model"]] = _model(model) if path.is_dir() else model
             for metric in METRICS[:2]:
-                for test in one["tests"].get(metric, []):
+                tests = one["tests"].get(metric, [])
+                for test in tests.values() if isinstance(tests, dict) else tests:
                     home["tests"].setdefault(metric, {})[test["against"]] = test
     return {
         "study": told["study"],
         "against": told["against"],
         "mask": told["mask"],
         "versions": told["versions"],
-        "data": [{**one, "models": list(one["models"].values())} for one in data.values()],
+        "data": [
+            {**one, "models": list(one["models"].values()), "tests": _corrected(one["tests"])} for one in data.values()
+        ],
     }
+
+
+def _corrected(tests: Json) -> Json:
+    """Metric -> model -> test, corrected for all of the metric."""
+    out: Json = {}
+    for metric, of in tests.items():
+        bare = [PairedTest(**{key: test[key] for key in TESTED}) for test in of.values()]
+        out[metric] = {name: {**of[name], "p_holm": test.p_holm} for name, test in zip(of, holm(bare), strict=True)}
+    return out
 
 
 def _model(told: Json) -> Json:

@@ -24,9 +24,19 @@ def model(name: str, recall: float, seeds: int = 2) -> dict[str, Any]:
 
 
 def study(folder: Path, models: list[dict[str, Any]]) -> Path:
-    test = {"against": models[-1]["model"], "difference": 0.1, "t": 2.0, "p_holm": 0.04}
+    """Its first model is tested against each other one."""
     facts = {"num_users": 3, "num_items": 4, "num_interactions": 5, "fingerprint": "f"}
-    data = {"name": "small", **facts, "models": models, "tests": {"recall@10": [test], "mrr@10": [test]}}
+    tests = {
+        metric: [
+            {
+                "against": one["model"], "seeds": one["seeds"], "metric": metric, "difference": 0.1, "t": 2.0,
+                "p": 0.04, "num_users": 3, "p_holm": 0.04 * (len(models) - 1),
+            }
+            for one in models[1:]
+        ]
+        for metric in ("recall@10", "mrr@10")
+    }  # fmt: skip
+    data = {"name": "small", **facts, "models": models, "tests": tests}
     told = {"study": "overall", "against": "ours", "mask": "train+valid", "versions": {}, "data": [data]}
     folder.mkdir()
     (folder / "study.json").write_text(json.dumps(told))
@@ -53,11 +63,29 @@ def test_the_models_of_several_studies_are_joined_and_the_last_counts(tmp_path: 
     assert list(found["data"][0]["tests"]) == ["recall@10"]
 
 
+def test_what_was_kept_earlier_is_joined_and_all_tests_are_corrected_together(tmp_path: Path) -> None:
+    earlier = tmp_path / "kept.json"
+    earlier.write_text(json.dumps(kept([study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])])))
+    later = study(tmp_path / "two", [model("ours", 0.4, seeds=1), model("third", 0.2, seeds=1)])
+    found = kept([later, earlier])
+    (data,) = found["data"]
+    assert {row["model"]: row["test"]["recall@10"]["mean"] for row in data["models"]} == {
+        "ours": 0.3,
+        "third": 0.2,
+        "theirs": 0.1,
+    }
+    assert {name: test["p_holm"] for name, test in data["tests"]["recall@10"].items()} == {
+        "third": 0.08,
+        "theirs": 0.08,
+    }
+    assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
+
+
 def test_a_table_marks_the_best_two_and_shows_the_test(tmp_path: Path) -> None:
     found = kept([study(tmp_path / "one", [model("ours", 0.3), model("third", 0.05), model("theirs", 0.1, seeds=1)])])
     lines = table(found, found["data"][0]).splitlines()
     assert lines[4].startswith("| ours | 2 | **.3000** ± .0010 |")
-    assert lines[5] == "| theirs | 1 | _.1000_ | _.1000_ | _.1000_ | _.1000_ | +0.1000 (t = 2.0) | 0.04, — | 1 |"
+    assert lines[5] == "| theirs | 1 | _.1000_ | _.1000_ | _.1000_ | _.1000_ | +0.1000 (t = 2.0) | 0.08, — | 1 |"
     assert "| third | 2 | .0500 ± .0010 |" in lines[6]
     assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
 
