@@ -1,6 +1,8 @@
 """Holds the baselines of finished studies against figures that others published on the same data.
 
-    python bench/compare_with_published.py --out docs/results/published.json STUDY STUDY …
+    python bench/compare_with_published.py --out docs/results/published.json docs/results/overall.json
+
+A study is its folder, or a file that `bench/study_tables.py` kept of it.
 
 Ours are means over seeds of the test part, counted under the mask of the source. A figure is reached from 95 % of it
 on. Where our copy of a set lacks the features that a model reads, the figure is shown and nothing is claimed; there a
@@ -23,8 +25,8 @@ ENOUGH = 0.95  # of a published figure
 def measured(studies: list[Path]) -> dict[tuple[str, str], Json]:
     """(data set, model) -> that model's entry of a study."""
     found = {}
-    for folder in studies:
-        for data in json.loads((folder / "study.json").read_text())["data"]:
+    for path in studies:
+        for data in json.loads((path / "study.json" if path.is_dir() else path).read_text())["data"]:
             for model in data["models"]:
                 if model["seeds"] and model.get("otherwise"):
                     found[data["name"], model["model"]] = model

@@ -1,15 +1,16 @@
 """Keeps what finished studies found, small enough to be committed, and writes it into pages.
 
     python bench/study_tables.py --keep docs/results/overall.json STUDY STUDY …    # folders of `mmgrec study`
-    python bench/study_tables.py --keep docs/results/overall.json STUDY docs/results/overall.json   # joined with these
+    python bench/study_tables.py --keep docs/results/overall.json docs/results/overall.json STUDY   # joined with these
     python bench/study_tables.py --tests docs/results/hybrid.json STUDY …          # only their paired tests
     python bench/study_tables.py docs/experiments.md README.md                     # renews their tables
 
 Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page;
 between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model; between
-``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one. Of a data set in
+``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one; between
+``<!-- published: FILE -->`` and ``<!-- /published -->`` what `compare_with_published.py` found. Of a data set in
 several studies, or kept earlier, the models and tests are joined, and corrected together; what several have counts as
-the last has it.
+the one with most seeds has it, of equal ones the last.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from compare_with_published import markdown
 
 from mmgrec.evaluation import PairedTest, holm
 from mmgrec.tables import ranks
@@ -44,11 +47,11 @@ def kept(paths: Sequence[Path]) -> Json:
             )
             for model in one["models"]:
                 if model["seeds"]:
-                    home["models"][model["model"]] = _model(model) if path.is_dir() else model
+                    _join(home["models"], model["model"], _model(model) if path.is_dir() else model)
             for metric in METRICS[:2]:
                 tests = one["tests"].get(metric, [])
                 for test in tests.values() if isinstance(tests, dict) else tests:
-                    home["tests"].setdefault(metric, {})[test["against"]] = test
+                    _join(home["tests"].setdefault(metric, {}), test["against"], test)
     return {
         "study": told["study"],
         "against": told["against"],
@@ -58,6 +61,12 @@ def kept(paths: Sequence[Path]) -> Json:
             {**one, "models": list(one["models"].values()), "tests": _corrected(one["tests"])} for one in data.values()
         ],
     }
+
+
+def _join(home: Json, name: str, found: Json) -> None:
+    """Keep what stands on more seeds, or came later."""
+    if name not in home or len(found["seeds"]) >= len(home[name]["seeds"]):
+        home[name] = found
 
 
 def _corrected(tests: Json) -> Json:
@@ -162,10 +171,11 @@ def _short(value: float) -> str:
     return f"{value:.4f}".removeprefix("0")
 
 
-SHAPES: Mapping[str, Callable[[Json], str]] = {
+SHAPES: Mapping[str, Callable[[Any], str]] = {  # Any: JSON
     "study": lambda found: "\n\n".join(table(found, one) for one in found["data"]),
     "summary": summary,
     "tests": paired,
+    "published": markdown,
 }
 
 

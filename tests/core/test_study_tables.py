@@ -51,9 +51,9 @@ def test_the_pages_show_what_was_measured(page: str) -> None:
     assert write(text, path.parent) == text
 
 
-def test_the_models_of_several_studies_are_joined_and_the_last_counts(tmp_path: Path) -> None:
+def test_the_models_of_several_studies_are_joined_and_the_last_counts_unless_it_has_fewer_seeds(tmp_path: Path) -> None:
     one = study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])
-    two = study(tmp_path / "two", [model("theirs", 0.2, seeds=1)])
+    two = study(tmp_path / "two", [model("theirs", 0.2), model("ours", 0.4, seeds=1)])
     found = kept([one, two])
     assert [(row["model"], row["test"]["recall@10"]["mean"]) for row in found["data"][0]["models"]] == [
         ("ours", 0.3),
@@ -67,7 +67,7 @@ def test_what_was_kept_earlier_is_joined_and_all_tests_are_corrected_together(tm
     earlier = tmp_path / "kept.json"
     earlier.write_text(json.dumps(kept([study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])])))
     later = study(tmp_path / "two", [model("ours", 0.4, seeds=1), model("third", 0.2, seeds=1)])
-    found = kept([later, earlier])
+    found = kept([earlier, later])
     (data,) = found["data"]
     assert {row["model"]: row["test"]["recall@10"]["mean"] for row in data["models"]} == {
         "ours": 0.3,
