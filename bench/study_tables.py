@@ -5,7 +5,8 @@
     python bench/study_tables.py --tests docs/results/hybrid.json STUDY …          # only their paired tests
     python bench/study_tables.py docs/experiments.md README.md                     # renews their tables
 
-Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page;
+Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page,
+best model first; between ``<!-- steps: FILE -->`` and ``<!-- /steps -->`` the same in the study's own order;
 between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model; between
 ``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one; between
 ``<!-- published: FILE -->`` and ``<!-- /published -->`` what `compare_with_published.py` found. Of a data set in
@@ -94,7 +95,7 @@ def _model(told: Json) -> Json:
     return out
 
 
-def table(found: Json, data: Json) -> str:
+def table(found: Json, data: Json, *, best_first: bool = True) -> str:
     """One data set: means ± deviations over seeds, the test against the study's own model."""
     first = f"{found['against']} − model (R@10)"
     lines = [
@@ -104,7 +105,10 @@ def table(found: Json, data: Json) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     places = {metric: ranks(data["models"], metric) for metric in METRICS}
-    for model in sorted(data["models"], key=lambda one: -one["test"]["recall@10"]["mean"]):
+    models = data["models"]
+    if best_first:
+        models = sorted(models, key=lambda one: -one["test"]["recall@10"]["mean"])
+    for model in models:
         figures = [_figure(model["test"][metric], places[metric].get(model["model"])) for metric in METRICS]
         tests = [data["tests"].get(metric, {}).get(model["model"]) for metric in METRICS[:2]]
         gap = "—" if tests[0] is None else f"{tests[0]['difference']:+.4f} (t = {tests[0]['t']:.1f})"
@@ -173,6 +177,7 @@ def _short(value: float) -> str:
 
 SHAPES: Mapping[str, Callable[[Any], str]] = {  # Any: JSON
     "study": lambda found: "\n\n".join(table(found, one) for one in found["data"]),
+    "steps": lambda found: "\n\n".join(table(found, one, best_first=False) for one in found["data"]),
     "summary": summary,
     "tests": paired,
     "published": markdown,

@@ -88,6 +88,8 @@ def test_a_table_marks_the_best_two_and_shows_the_test(tmp_path: Path) -> None:
     assert lines[5] == "| theirs | 1 | _.1000_ | _.1000_ | _.1000_ | _.1000_ | +0.1000 (t = 2.0) | 0.08, — | 1 |"
     assert "| third | 2 | .0500 ± .0010 |" in lines[6]
     assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
+    own = table(found, found["data"][0], best_first=False).splitlines()
+    assert [line.split(" | ")[0] for line in own[4:]] == ["| ours", "| third", "| theirs"]
 
 
 def test_a_table_of_tests_has_a_row_for_each_rival(tmp_path: Path) -> None:
