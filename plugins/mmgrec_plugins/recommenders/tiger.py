@@ -66,7 +66,7 @@ class TIGER(Recommender):
 
     num_levels: Annotated[int, Ge(1)] = 3  # of the autoencoder; the collision token comes after
     codebook_size: Annotated[int, Ge(2)] = 256  # the paper's
-    max_dim: Annotated[int, Ge(1)] = 128  # wider features are reduced to their first principal components
+    max_dim: Annotated[int, Ge(1)] = 256  # wider features are reduced to their first principal components
     dim: Annotated[int, Ge(1)] = 128  # the paper's
     num_encoder_layers: Annotated[int, Ge(1)] = 1  # the paper has 4
     num_decoder_layers: Annotated[int, Ge(1)] = 1  # the paper has 4
