@@ -41,9 +41,8 @@ class Kind:
     modalities: tuple[str, ...] = ("text",)
     max_dim: int = 256
 
-    def codes(self, folder: Path, seed: int) -> Tensor:
-        """``[num_items, LEVELS]`` int64."""
-        data = load_folder(folder, split="leave-one-out", modalities=self.modalities)
+    def codes(self, data: Dataset, seed: int) -> Tensor:
+        """``[num_items, LEVELS]`` int64, of data with these modalities alone."""
         generator = torch.Generator().manual_seed(seed)
         if self.quantizer == "random":
             return torch.randint(SIZE, (data.num_items, LEVELS), generator=generator)
@@ -106,7 +105,8 @@ def main() -> None:
     data = load_folder(options.data, split="leave-one-out")
     rows = []
     for kind in KINDS:
-        found = [information(data, kind.codes(options.data, seed)) for seed in range(options.seeds)]
+        described = load_folder(options.data, split="leave-one-out", modalities=kind.modalities)
+        found = [information(data, kind.codes(described, seed)) for seed in range(options.seeds)]
         rows.append({**asdict(kind), "nats": found})
         print(f"{kind.quantizer:9} {'+'.join(kind.modalities):13} {kind.max_dim:4}", *(f"{one:.3f}" for one in found))
     told = {"data": data.name, "fingerprint": data.fingerprint, "seeds": options.seeds, "rows": rows}

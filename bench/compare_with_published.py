@@ -22,11 +22,17 @@ PUBLISHED = Path(__file__).parent / "published.toml"
 ENOUGH = 0.95  # of a published figure
 
 
+def read_study(path: Path) -> Json:
+    """A study by its folder, or what was kept of one by its file."""
+    found: Json = json.loads((path / "study.json" if path.is_dir() else path).read_text())
+    return found
+
+
 def measured(studies: list[Path]) -> dict[tuple[str, str], Json]:
     """(data set, model) -> that model's entry of a study."""
     found = {}
     for path in studies:
-        for data in json.loads((path / "study.json" if path.is_dir() else path).read_text())["data"]:
+        for data in read_study(path)["data"]:
             for model in data["models"]:
                 if model["seeds"] and model.get("otherwise"):
                     found[data["name"], model["model"]] = model

@@ -20,10 +20,11 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from compare_with_published import markdown
+from compare_with_published import markdown, read_study
 
 from mmgrec.evaluation import PairedTest, holm
 from mmgrec.tables import ranks
@@ -31,7 +32,6 @@ from mmgrec.tables import ranks
 Json = dict[str, Any]  # Any: JSON
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 MODEL = ("model", "plugin", "seeds", "parameters", "peak_memory_mib", "threads", "written", "failed")
-TESTED = ("metric", "difference", "t", "p", "num_users")
 
 
 def kept(paths: Sequence[Path]) -> Json:
@@ -39,7 +39,7 @@ def kept(paths: Sequence[Path]) -> Json:
     data: dict[str, Json] = {}
     told: Json = {}
     for path in paths:
-        told = json.loads((path / "study.json").read_text()) if path.is_dir() else json.loads(path.read_text())
+        told = read_study(path)
         for one in told["data"]:
             home = data.setdefault(
                 one["name"],
@@ -74,7 +74,7 @@ def _corrected(tests: Json) -> Json:
     """Metric -> model -> test, corrected for all of the metric."""
     out: Json = {}
     for metric, of in tests.items():
-        bare = [PairedTest(**{key: test[key] for key in TESTED}) for test in of.values()]
+        bare = [PairedTest(**{field.name: test[field.name] for field in fields(PairedTest)}) for test in of.values()]
         out[metric] = {name: {**of[name], "p_holm": test.p_holm} for name, test in zip(of, holm(bare), strict=True)}
     return out
 
