@@ -14,6 +14,8 @@ from torch import Tensor
 from mmgrec.errors import DataError
 from mmgrec.interfaces import Context, Exclusion, TokenScores
 from mmgrec.validation import ValidationRecall
+from mmgrec_plugins.quantizers._kmeans import residual_kmeans
+from mmgrec_plugins.quantizers.rqvae import fused_features
 from mmgrec_plugins.recommenders._tiger_network import TokenStepper
 from mmgrec_plugins.recommenders.sasrec import FittedSASRec, _SASRecTask
 from mmgrec_plugins.recommenders.tiger import FittedTIGER, _TIGERTask
@@ -190,6 +192,15 @@ def test_training_of_tiger_has_no_target_without_an_item_before_it() -> None:
 def test_tiger_without_features_is_refused() -> None:
     with pytest.raises(DataError, match="no features"):
         TIGERS.fit(dataclasses.replace(DATA, features={}), Context())
+
+
+def test_tiger_takes_residual_kmeans_of_the_features_for_codes() -> None:
+    model = cast(FittedTIGER, dataclasses.replace(TIGERS, codes="rq-kmeans").fit(DATA, Context()))
+    generator = Context().within("quantizer").generator("kmeans")
+    token, codebooks = residual_kmeans(fused_features(DATA, TIGERS.max_dim), 2, 8, generator)
+    assert torch.equal(model.rec_ids.token[:, :2], token)
+    assert model.rec_ids.level_sizes[:2] == tuple(codebook.shape[0] for codebook in codebooks)
+    assert recall(model, DATA) > 0.95
 
 
 def test_user_tokens_make_users_differ() -> None:

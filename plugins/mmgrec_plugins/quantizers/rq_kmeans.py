@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import torch
 from annotated_types import Ge
+from torch import Tensor
 
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, Quantization, Quantizer
@@ -13,7 +15,7 @@ from mmgrec.recid import Codes
 from mmgrec_plugins.quantizers._kmeans import residual_kmeans
 from mmgrec_plugins.quantizers.graph import GraphEncoder
 
-__all__ = ["RQKMeans"]
+__all__ = ["RQKMeans", "residual_codes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,19 @@ class RQKMeans(Quantizer):
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
         found = self.graph.fit(data, context)
-        token, codebooks = residual_kmeans(
+        codes = residual_codes(
             found.item, self.num_levels, self.codebook_size, context.generator("kmeans"), iterations=self.iterations
         )
-        codes = Codes(
-            token=token.cpu(),
-            level_sizes=tuple(codebook.shape[0] for codebook in codebooks),
-            codebooks=tuple(codebook.cpu() for codebook in codebooks),
-        )
         return Quantization(representations=found, codes=codes)
+
+
+def residual_codes(
+    x: Tensor, num_levels: int, codebook_size: int, generator: torch.Generator, *, iterations: int = 50
+) -> Codes:
+    """Codes ``[num_items, num_levels]`` of the rows of x ``[num_items, D]``; arguments as `residual_kmeans`."""
+    token, codebooks = residual_kmeans(x, num_levels, codebook_size, generator, iterations=iterations)
+    return Codes(
+        token=token.cpu(),
+        level_sizes=tuple(codebook.shape[0] for codebook in codebooks),
+        codebooks=tuple(codebook.cpu() for codebook in codebooks),
+    )

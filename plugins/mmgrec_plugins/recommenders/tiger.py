@@ -3,7 +3,8 @@
 Decisions:
 
 - Tokens (its Sec. 3.1): the residual-quantized autoencoder of the features alone, three levels of 256, and a last token
-  that tells items with equal tokens apart, kept in the history as in the output.
+  that tells items with equal tokens apart, kept in the history as in the output. The other kind of codes is residual
+  k-means of the features themselves.
 - Network (Sec. 3.2): see `_tiger_network`. Smaller than the paper's; the encoder is causal, so that one pass over a
   user's history serves several targets. The token of the user, one of 2,000 by hashing, is a setting and off.
 - Training: of each user, at each step, some places are drawn; each one's item is to be written after the items before
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ from mmgrec.validation import ValidationRecall
 from mmgrec_plugins.collisions.random_order import RandomOrder
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
 from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, fit_autoencoder
+from mmgrec_plugins.quantizers.rq_kmeans import residual_codes
 from mmgrec_plugins.quantizers.rqvae import fused_features
 from mmgrec_plugins.recommenders._sequences import (
     SequenceTraining,
@@ -64,7 +66,8 @@ class TIGERTraining(SequenceTraining):
 class TIGER(Recommender):
     """Needs the order of the interactions and features of the items."""
 
-    num_levels: Annotated[int, Ge(1)] = 3  # of the autoencoder; the collision token comes after
+    codes: Literal["rqvae", "rq-kmeans"] = "rqvae"  # the paper's, or residual k-means of the features
+    num_levels: Annotated[int, Ge(1)] = 3  # of these codes; the collision token comes after
     codebook_size: Annotated[int, Ge(2)] = 256  # the paper's
     max_dim: Annotated[int, Ge(1)] = 256  # wider features are reduced to their first principal components
     dim: Annotated[int, Ge(1)] = 128  # the paper's
@@ -102,6 +105,8 @@ class TIGER(Recommender):
 
     def _codes(self, data: Dataset, context: Context) -> Codes:
         features = fused_features(data, self.max_dim)
+        if self.codes == "rq-kmeans":
+            return residual_codes(features, self.num_levels, self.codebook_size, context.generator("kmeans"))
         autoencoder, _ = fit_autoencoder(
             features,
             num_levels=self.num_levels,
