@@ -160,7 +160,7 @@ class FittedMMGRec(FittedRecommender):
         found = checked_found(answer, users.numel(), width, used)
         if not hybrid.active:
             return found
-        whole = self.history.padded(users.cpu())
+        whole = self.history.padded(users.cpu()) if hybrid.item_weight else history  # only μ reads it
         return hybrid(*found, users=users, representations=self.representations, history=whole, top_k=top_k)
 
     def ten_best(self, users: Tensor, seen: Tensor) -> Tensor:

@@ -147,7 +147,7 @@ class Hybrid:
             score: ``[B, M]`` their log-probabilities, -inf where there is none.
             users: ``[B]`` int64.
             representations: x_u and x_i, on the CPU.
-            history: ``[B, T]`` int64, all items of the users' histories, -1 = none; on the CPU.
+            history: ``[B, T]`` int64, all items of the users' histories, -1 = none; on the CPU. Read with μ only.
             top_k: K, at most M are named.
 
         Returns:

@@ -61,6 +61,7 @@ def mmgrec_decoders(register: Register) -> None:
 def mmgrec_recommenders(register: Register) -> None:
     home = "mmgrec_plugins.recommenders"
     register("mmgrec", "mmgrec.recommender:MMGRec", summary="the paper's method, from four parts")
+    register("stage-1", f"{home}.stage_1:Stage1", summary="mmgrec's representations ranked as they are")
     register("popularity", f"{home}.popularity:Popularity", summary="most training interactions first")
     register("itemknn", f"{home}.itemknn:ItemKNN", summary="cosine neighbours of items, shrunk")
     register("ease", f"{home}.ease:EASE", summary="closed-form linear item-item model")

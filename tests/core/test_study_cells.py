@@ -18,12 +18,14 @@ from mmgrec._study_cells import CELL, FAILED, PER_USER, SHELF_VERSIONS, TRIAL, W
 from mmgrec._study_log import last_stages
 from mmgrec.data import Dataset, Interactions
 from mmgrec.errors import DataError
-from mmgrec.interfaces import Context
+from mmgrec.evaluation import evaluate
+from mmgrec.interfaces import Context, Representations
 from mmgrec.registry import Registry
 from mmgrec.runfolder import LogTee
 from mmgrec.study import model_of, model_values
 from mmgrec.synthetic import planted
 from mmgrec.testing import without_test
+from mmgrec_plugins.recommenders._factors import FittedFactors
 
 SMALL: dict[str, Any] = {
     "quantizer": {
@@ -112,6 +114,18 @@ def test_stage_1_is_shared_by_rows_that_differ_behind_it(whole: Path) -> None:
     assert seconds["shared"] == seconds["stage1"] == mine["stage1"] > 0 == mine["shared"]
     stages = [[(one["stage"], len(one["rows"])) for one in last_stages(x / "log.jsonl")] for x in (with_it, alone)]
     assert stages[0] == stages[1], "the history of what is shared belongs to both"
+
+
+def test_stage_1_alone_ranks_by_the_representations_of_mmgrec(whole: Path) -> None:
+    alone = made(cell_of("stage-1", graph=SMALL["quantizer"]["graph"]), whole.parent)
+    told, state = json.loads((alone / CELL).read_text()), load_tensors((whole / WEIGHTS).read_bytes())
+    assert told["seconds"]["shared"] > 0, "the graph is computed once"
+    representations = Representations(user=state["representations.user"], item=state["representations.item"])
+    report = evaluate(FittedFactors(representations=representations), DATA)
+    test = told["results"][0]["metrics"]
+    assert {name: test[name] for name in ("recall@10", "ndcg@20")} == {
+        name: report.metrics[name] for name in ("recall@10", "ndcg@20")
+    }
 
 
 def test_the_graph_is_shared_by_quantizers_that_differ_around_it(whole: Path) -> None:

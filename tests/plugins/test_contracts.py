@@ -34,6 +34,7 @@ TINY: dict[str, dict[str, Any]] = {  # settings that make a contract a matter of
     "rqvae": {"codebook_size": 8, "graph": GRAPH, "autoencoder": AUTOENCODER},
     "rq-kmeans": {"codebook_size": 8, "graph": GRAPH},
     "hk-means": {"codebook_size": 4, "graph": GRAPH},
+    "stage-1": {"graph": GRAPH},
     "mf": {"dim": [8], "epochs": 2, "regularization": [0.01]},
     "lightgcn": {"dim": [8], "epochs": 2, "regularization": [0.01]},
     "invrl": {"dim": [8], "epochs": 2, "regularization": [0.01], "gate_epochs": 1, "environment_epochs": 1},
