@@ -1,4 +1,4 @@
-"""Expensive results that several models of a study share: stage 1, and what is inside it.
+"""Expensive results that several models of a study share: stage 1, what is inside it, and the trained network.
 
 The key holds all that decides a result: the part with its settings, its place among the parts, the seed, the data, the
 versions. Random streams come from the seed and the names of the parts, so a kept result has the bits of a fresh one.
@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from mmgrec.doors import checked_quantization
 from mmgrec.errors import RunError
 from mmgrec.interfaces import Context, Kept, Quantization, Quantizer, Representations, Shelf
 from mmgrec.recid import Codes
+from mmgrec.recommender import MMGRec
 from mmgrec.settings import plain
 
-__all__ = ["FolderShelf", "KeptQuantizer", "shelf_key"]
+__all__ = ["FolderShelf", "KeptQuantizer", "shelf_key", "with_kept_stage_1"]
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -105,6 +106,11 @@ class KeptQuantizer(Quantizer):
             return _taken_apart(checked_quantization(self.inner.fit(data, context), data, self.inner))
 
         return _put_together(*context.kept(self.inner, made))
+
+
+def with_kept_stage_1(recommender: MMGRec) -> MMGRec:
+    """The same model, its quantizer a `KeptQuantizer`."""
+    return replace(recommender, quantizer=KeptQuantizer(inner=recommender.quantizer))
 
 
 def _found(folder: Path, context: Context) -> tuple[Tensors, Meta] | None:

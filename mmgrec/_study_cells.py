@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save as tensor_bytes
 
-from mmgrec._shelf import FolderShelf, KeptQuantizer
+from mmgrec._shelf import FolderShelf, with_kept_stage_1
 from mmgrec._study_log import clear_peak, last_stages, peak_mib, seconds_told
 from mmgrec.blame import contained
+from mmgrec.checkpoint import tensor_bytes
 from mmgrec.data import Dataset, Interactions
 from mmgrec.doors import checked_data, checked_fitted
 from mmgrec.errors import DataError, UserError
@@ -159,7 +159,7 @@ class _Work:
         quantizer = None
         if isinstance(recommender, MMGRec):
             quantizer = recommender.quantizer
-            recommender = dataclasses.replace(recommender, quantizer=KeptQuantizer(inner=quantizer))
+            recommender = with_kept_stage_1(recommender)
         file = self.home.path / LOG
         shelf = FolderShelf(
             self.shelf, fingerprint=self.cell.fingerprint, versions=SHELF_VERSIONS, told=lambda: last_stages(file)
@@ -211,7 +211,7 @@ class _Work:
             told = self._insight(fitted, report)
         definitions = results[0]["definitions"] if results else {}
         if keep_weights and isinstance(fitted, FittedMMGRec):
-            self.home.write(WEIGHTS, tensor_bytes({name: t.contiguous() for name, t in fitted.state().items()}))
+            self.home.write(WEIGHTS, tensor_bytes(fitted.state()))
         cell = {
             "schema": SCHEMA,
             "label": self.cell.label,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmgrec._shelf import shelf_key
+from mmgrec._shelf import shelf_key, with_kept_stage_1
 from mmgrec._study_cells import FAILED, SHELF_VERSIONS, TRIAL, Cell
 from mmgrec._study_tuning import best_place
 from mmgrec.experiment import Model
@@ -35,7 +36,8 @@ class Job:
     order: tuple[int, ...]  # earlier ones are begun first
     row: str
     point: int | None = None  # of the row's grid
-    shared: tuple[str, ...] = ()  # names of what it shares with other cells: its stage 1, then what is inside that
+    whole: tuple[str, ...] = ()  # names of what it may share with other cells: its stage 1, its trained network
+    parts: tuple[str, ...] = ()  # of what is inside its stage 1
     place: int = 0  # in the study, from 1
     total: int = 0
 
@@ -162,6 +164,7 @@ class Plan:
             fingerprint=self.fingerprints[data.name],
         )
         folder = self.out / CELLS / cell.slug
+        whole, parts = _shared(model, cell)
         made = Job(
             cell=cell,
             data=data,
@@ -170,19 +173,21 @@ class Plan:
             order=order,
             row=row.label,
             point=point,
-            shared=_shared(model, cell),
+            whole=whole,
+            parts=parts,
         )
         self._known[key] = made
         return made
 
 
-def _shared(model: Model, cell: Cell) -> tuple[str, ...]:
-    """Keys of a model's quantizer and of the parts inside it."""
+def _shared(model: Model, cell: Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keys of a model's stage 1 and trained network, and of the parts inside its quantizer."""
     if not isinstance(model.recommender, MMGRec):
-        return ()
+        return (), ()
     quantizer: Any = model.recommender.quantizer
+    key = partial(shelf_key, seed=cell.seed, fingerprint=cell.fingerprint, versions=SHELF_VERSIONS)
     inside = [getattr(quantizer, field.name) for field in dataclasses.fields(quantizer)]
-    return tuple(
-        shelf_key(part, ("quantizer",), seed=cell.seed, fingerprint=cell.fingerprint, versions=SHELF_VERSIONS)
-        for part in [quantizer, *filter(dataclasses.is_dataclass, inside)]
+    return (
+        (key(quantizer, ("quantizer",)), key(with_kept_stage_1(model.recommender).generator, ())),
+        tuple(key(part, ("quantizer",)) for part in filter(dataclasses.is_dataclass, inside)),
     )

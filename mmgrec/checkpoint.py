@@ -22,17 +22,29 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as tensor_bytes
+from safetensors.torch import save
 from torch import Tensor
 
 from mmgrec.errors import RunError, reason_of
 
-__all__ = ["CheckpointFolder", "load_folder", "save_folder", "sweep", "write_atomically"]
+__all__ = ["CheckpointFolder", "load_folder", "save_folder", "sweep", "tensor_bytes", "write_atomically"]
 
 Meta = dict[str, Any]  # Any: whatever JSON can hold
 Tensors = dict[str, dict[str, Tensor]]  # file stem -> name -> tensor
 _MANIFEST = "manifest.json"
 _LEFTOVER = re.compile(r"\..+\.\d+\.tmp")  # what a killed writer leaves beside its goal
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """The content of a safetensors file. Tensors that share memory (tied weights) are written once for each name."""
+    told: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        one = tensor.detach().cpu().contiguous()
+        place = one.untyped_storage().data_ptr()
+        told[name] = one.clone() if place in taken else one
+        taken.add(place)
+    return save(told)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -66,10 +78,7 @@ def save_folder(path: Path, *, tensors: Tensors, meta: Meta) -> None:
     Raises:
         RunError: if the disk refuses; nothing is left behind.
     """
-    contents = {
-        f"{stem}.safetensors": tensor_bytes({name: t.detach().cpu().contiguous() for name, t in group.items()})
-        for stem, group in tensors.items()
-    }
+    contents = {f"{stem}.safetensors": tensor_bytes(group) for stem, group in tensors.items()}
     contents["meta.json"] = json.dumps(meta, sort_keys=True).encode()
     manifest = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
     contents[_MANIFEST] = json.dumps(manifest, indent=1).encode()

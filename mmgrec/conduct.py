@@ -128,16 +128,16 @@ class _Conductor:
                     self._ended(job, time.monotonic() - began, str(told.get("what", "")))
 
     def _startable(self) -> list[Job]:
-        """What can be begun: nothing twice, nor where a running cell is just making the same stage 1.
+        """What can be begun: nothing twice, nor where a running cell is just making the same stage 1 or network.
 
         What would only wait for a part of a running cell's stage 1 comes last.
         """
         busy = {job.folder for job, _ in self.running.values()}
-        making = [job.shared for job, _ in self.running.values() if job.shared and not self._kept(job.shared[0])]
-        whole = {shared[0] for shared in making}
-        parts = {name for shared in making for name in shared[1:] if not self._kept(name)}
-        free = [job for job in self.plan.ready() if job.folder not in busy and not whole & set(job.shared[:1])]
-        return sorted(free, key=lambda job: bool(parts & set(job.shared[1:])))
+        running = [job for job, _ in self.running.values() if job.whole]
+        whole = {name for job in running for name in job.whole if not self._kept(name)}
+        parts = {name for job in running if not self._kept(job.whole[0]) for name in job.parts if not self._kept(name)}
+        free = [job for job in self.plan.ready() if job.folder not in busy and not whole & set(job.whole)]
+        return sorted(free, key=lambda job: bool(parts & set(job.parts)))
 
     def _kept(self, name: str) -> bool:
         return (self.plan.out / SHELF / name).is_dir()

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from mmgrec._run_files import insight_bytes, per_user_parquet, rec_id_parquet, told_by, written_page
 from mmgrec.blame import contained, strangers
-from mmgrec.checkpoint import Tensors, load_folder, save_folder
+from mmgrec.checkpoint import Tensors, load_folder, save_folder, tensor_bytes
 from mmgrec.data import Dataset
 from mmgrec.doors import checked_data, checked_fitted, complaints
 from mmgrec.errors import DataError, RunError, SettingsError

@@ -37,14 +37,14 @@ _POOL = 16  # batches whose users are sorted by length together
 class GeneratorTraining(TrainingSettings):
     """How the Transformer is trained."""
 
-    epochs: Annotated[int, Ge(0)] = 20
-    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    epochs: Annotated[int, Ge(0)] = 40
+    learning_rate: Annotated[float, Gt(0)] = 3e-3
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     weight_decay: Annotated[float, Ge(0)] = 0.01
     warmup_steps: Annotated[int, Ge(0)] = 100
     schedule: Literal["constant", "cosine"] = "cosine"
     clip_norm: Annotated[float, Ge(0)] = 1.0
-    validate_every: Annotated[int, Ge(1)] = 2
+    validate_every: Annotated[int, Ge(1)] = 10
     batch_size: Annotated[int, Ge(1)] = 128  # users
     targets: Literal["teacher", "interactions"] = "teacher"
     targets_per_user: Annotated[int, Ge(1)] = 8  # per step
@@ -53,7 +53,7 @@ class GeneratorTraining(TrainingSettings):
     label_smoothing: Annotated[float, Ge(0), Le(1)] = 0.0  # over the children of a prefix; `interactions` only
     target_in_input: bool = False  # True: targets stay in their own input (the released code); `interactions` only
     subsample: Literal["each-step", "once"] = "each-step"  # of long histories; once: the released code
-    validation_users: Annotated[int, Ge(1)] = 2000  # at most, a seeded sample
+    validation_users: Annotated[int, Ge(1)] = 10_000  # at most, a seeded sample
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,10 @@
 `tokens` (the paper's): logits over a level's vocabulary, log-softmax over all of it, masked to existing children after.
 `tree`: one vector per trie node. Child v of a prefix has the logit ``h . (E[token of v] + N_v) + b[token of v] + log
 n_v``, softmax over existing children only, in training as in decoding. ``E + N`` starts as the centroid of the node's
-items: the untrained head ranks as the tree of centroids does, and n_v (items below v) is its prior.
+items: the untrained head ranks as the tree of centroids does, and n_v (items below v) is its prior. A centroid
+undervalues a node whose items differ, as ``log sum_i exp(h . x_i) = log n + h . mean + h' Cov h / 2 + ...``; along
+`moment_axes` principal axes a_k the last term is part of the logit, ``sum_k M_vk (h . a_k)^2``, linear in the squares,
+which therefore are part of the state.
 
 Either way a leaf's score is the sum along its path. Knows the trie, and nothing of users or histories.
 """
@@ -106,18 +109,20 @@ class TreeHead(Head):
     """One vector per trie node, softmax over existing children.
 
     The vectors of inner nodes are trained; the leaves' are the items' own and stay (O(num_items x D) memory). The state
-    is ``h = W_s x_u * g + W_o decoded`` with W_s = I, W_o = 0 and g = `gain` at the start.
+    is ``h = W_s x_u * g + W_o decoded`` with W_s = I, W_o = 0 and g = `gain` at the start, then its squares.
 
     Out of training and without gradients `scores` keeps each level's vectors, which cost O(num_nodes x D) to make,
     until a parameter changes; they are then written anew in the same place, where a recorded search reads them.
     """
 
-    def __init__(self, *, trie: Trie, item_vectors: Tensor, state_dim: int, gain: float) -> None:
+    def __init__(self, *, trie: Trie, item_vectors: Tensor, state_dim: int, gain: float, moment_axes: int = 0) -> None:
         super().__init__()
         dim, self.num_levels = item_vectors.shape[1], trie.num_levels
         leaves = item_vectors[trie.leaf_item.long()]
-        sums = torch.cat([leaves.new_zeros(1, dim, dtype=torch.float64), leaves.double().cumsum(0)])  # prefix sums
-        self.inner = nn.ParameterList()
+        sums = _prefix_sums(leaves)
+        self.inner, self.moments = nn.ParameterList(), nn.ParameterList()
+        axes = _principal_axes(leaves, moment_axes)  # [D, K]
+        squares = _prefix_sums((leaves @ axes).square())
         for level in range(self.num_levels):
             start, end = (edge.long() for edge in trie.leaf_interval(level))
             count = end - start
@@ -126,7 +131,11 @@ class TreeHead(Head):
             self.register_buffer(f"kept_vectors{level}", None, persistent=False)
             self.register_buffer(f"kept_bias{level}", None, persistent=False)
             if level < self.num_levels - 1:
-                self.inner.append(nn.Parameter(((sums[end] - sums[start]) / count[:, None]).to(leaves.dtype)))
+                centroid = (sums[end] - sums[start]) / count[:, None]
+                self.inner.append(nn.Parameter(centroid.to(leaves.dtype)))
+                variance = (squares[end] - squares[start]) / count[:, None] - (centroid @ axes.double()).square()
+                self.moments.append(nn.Parameter((variance / 2).to(leaves.dtype)))
+        self.axes = nn.Parameter(axes)
         self._sources: list[_Sources | None] = [None] * self.num_levels  # of each level's kept vectors
         self.register_buffer("leaves", leaves, persistent=False)
         self.codeword = nn.ParameterList([nn.Parameter(torch.zeros(size, dim)) for size in trie.level_sizes])
@@ -139,21 +148,25 @@ class TreeHead(Head):
         nn.init.zeros_(self.from_decoder.bias)
 
     def state(self, decoded: Tensor, user: Tensor) -> Tensor:
-        return (self.from_user(user) * self.gain)[:, None] + self.from_decoder(decoded)  # type: ignore[no-any-return]
+        h: Tensor = (self.from_user(user) * self.gain)[:, None] + self.from_decoder(decoded)
+        return torch.cat([h, (h @ self.axes).square()], dim=-1)
 
     def vectors(self, level: int) -> tuple[Tensor, Tensor]:
-        """Vector ``[num_nodes, D]`` and bias ``[num_nodes]`` of each node of a level."""
-        nodes, codeword, bias, token, log_count = self._parts(level)
-        return nodes + F.embedding(token, codeword), F.embedding(token, bias[:, None])[:, 0] + log_count
+        """Vector ``[num_nodes, D + K]`` (of leaves ``[num_items, D]``) and bias ``[num_nodes]`` of a level's nodes."""
+        nodes, codeword, bias, token, log_count, *moments = self._parts(level)
+        vectors = torch.cat([nodes + F.embedding(token, codeword), *moments], dim=1)
+        return vectors, F.embedding(token, bias[:, None])[:, 0] + log_count
 
     def _parts(self, level: int) -> tuple[Tensor, ...]:
         """All that a level's vectors are made from."""
         nodes = self.inner[level] if level < self.num_levels - 1 else self.get_buffer("leaves")
         fixed = self.get_buffer(f"token{level}"), self.get_buffer(f"log_count{level}")
-        return nodes, self.codeword[level], self.bias[level], *fixed
+        moments = self.moments[level : level + 1]
+        return nodes, self.codeword[level], self.bias[level], *fixed, *moments
 
     def log_prob(self, state: Tensor, children: Children) -> Tensor:
         vectors, bias = self.vectors(children.level)
+        state = state[:, : vectors.shape[1]]
         if children.level == 0:  # every prefix is the root: the same children for all
             return F.log_softmax(state @ vectors.T + bias, dim=1).flatten()
         row, node = children.row, children.node
@@ -169,7 +182,7 @@ class TreeHead(Head):
             vectors, bias = self.vectors(level)
         else:
             vectors, bias = self._kept(level)
-        return NodeScores(state=state, vectors=vectors, bias=bias)
+        return NodeScores(state=state[..., : vectors.shape[1]], vectors=vectors, bias=bias)
 
     def train(self, mode: bool = True) -> Self:
         """Whatever is done in training mode, afterwards all is made anew."""
@@ -199,6 +212,19 @@ class TreeHead(Head):
                         setattr(self, name, made)
             self._sources[level] = _Sources(parts)
         return self.get_buffer(names[0]), self.get_buffer(names[1])
+
+
+def _prefix_sums(x: Tensor) -> Tensor:
+    """``[N + 1, D]`` float64."""
+    return torch.cat([x.new_zeros(1, x.shape[1], dtype=torch.float64), x.double().cumsum(0)])
+
+
+def _principal_axes(leaves: Tensor, count: int) -> Tensor:
+    """``[D, min(count, D)]``: the axes along which the items differ most."""
+    centred = leaves.double() - leaves.double().mean(0)
+    _, axes = torch.linalg.eigh(centred.T @ centred)
+    first: Tensor = axes.flip(1)[:, :count]
+    return first.to(leaves.dtype).contiguous()
 
 
 def _like(a: Tensor, b: Tensor) -> bool:

@@ -30,9 +30,10 @@ class NetworkSettings:
     num_heads: Annotated[int, Ge(1)] = 4
     head_dim: Annotated[int, Ge(1)] = 16
     feedforward_dim: Annotated[int, Ge(1)] = 128
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # a teacher's targets are exact, and there is no end of them
     norm: Literal["pre", "post"] = "pre"
     head: Literal["tree", "tokens"] = "tree"  # see mmgrec.heads
+    moment_axes: Annotated[int, Ge(0)] = 64  # along which a node of head `tree` knows how its items differ
     item_input: Literal["representations", "learnt"] = "representations"  # learnt: the paper's "Emb w/o"
     user_input: Literal["representation", "history"] = "representation"
     history_length: Annotated[int, Ge(1)] = 64  # T, items; longer histories are subsampled

@@ -97,6 +97,7 @@ class Network(nn.Module):
                 item_vectors=self.item_vectors,
                 state_dim=dim,
                 gain=user_scale * item_scale if settings.user_input == "representation" else 0.05,
+                moment_axes=settings.moment_axes,
             )
         else:
             self.head = TokensHead(trie=trie, state_dim=dim, shared=settings.shared_vocabulary)

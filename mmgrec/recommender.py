@@ -25,6 +25,7 @@ from mmgrec.interfaces import (
     Decoder,
     Exclusion,
     FittedRecommender,
+    Kept,
     PositionalScheme,
     Quantizer,
     Recommendations,
@@ -52,6 +53,11 @@ class MMGRec(Recommender):
     network: NetworkSettings = field(default_factory=NetworkSettings)
     training: GeneratorTraining = field(default_factory=GeneratorTraining)
     rescoring: Rescoring = field(default_factory=Rescoring)
+
+    @property
+    def generator(self) -> MMGRec:
+        """What decides the trained network: all but the hybrid, which only ranks anew what was found."""
+        return replace(self, rescoring=Rescoring())
 
     def fit(self, data: Dataset, context: Context) -> FittedMMGRec:
         if self.training.targets == "interactions" and self.network.user_input == "representation":
@@ -82,7 +88,13 @@ class MMGRec(Recommender):
             recommend=fitted.ten_best,
             recall=recall,
         )
-        train(task, self.training, context, "generator")
+
+        def written() -> Kept:
+            train(task, self.training, context, "generator")
+            return {"network": fitted.network.state_dict()}, {}
+
+        tensors, _ = context.kept(self.generator, written)
+        fitted.network.load_state_dict(tensors["network"])
 
         def search(users: Tensor, seen: Tensor, width: int) -> tuple[Tensor, Tensor]:
             return fitted.search(users, top_k=width, exclusion=Exclusion(seen=seen))

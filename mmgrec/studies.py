@@ -144,6 +144,7 @@ _STEPS: Mapping[str, tuple[str, ...]] = {
     "item graphs": ("quantizer", "collisions"),
     "tree head": ("network.head",),
     "teacher": ("training.targets", "network.user_input"),
+    "second moments": ("network.moment_axes",),
     "shape and schedule": ("network", "training", "position"),
 }  # fmt: skip
 

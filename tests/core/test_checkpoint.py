@@ -233,3 +233,10 @@ def test_what_a_killed_attempt_left_of_its_rec_ids_is_swept(tmp_path: Path) -> N
     remembered(tmp_path, rec_ids, part=None)
     assert [one.name for one in tmp_path.iterdir()] == ["rec_ids.json"]
     remembered(tmp_path, rec_ids, part=None)
+
+
+def test_tied_weights_are_written_for_each_name(tmp_path: Path) -> None:
+    one = torch.arange(6.0).view(2, 3)
+    save_folder(tmp_path / "x", tensors={"weights": {"a": one, "b": one, "c": one[1]}}, meta={})
+    (found,) = load_folder(tmp_path / "x")[0].values()
+    assert all(torch.equal(found[name], wanted) for name, wanted in {"a": one, "b": one, "c": one[1]}.items())

@@ -49,8 +49,8 @@ def states(level: int, seed: int = 3) -> Tensor:
     return torch.randn(len(nodes(level - 1)), DIM, generator=generator(seed))
 
 
-def tree(gain: float = 1.0) -> TreeHead:
-    return TreeHead(trie=TRIE, item_vectors=ITEM, state_dim=4, gain=gain)
+def tree(gain: float = 1.0, *, item: Tensor = ITEM, moment_axes: int = 0) -> TreeHead:
+    return TreeHead(trie=TRIE, item_vectors=item, state_dim=4, gain=gain, moment_axes=moment_axes)
 
 
 def disturbed(head: Head) -> Head:
@@ -98,6 +98,36 @@ def test_the_trained_tree_adds_token_vectors_and_biases(level: int) -> None:
             logit.append(h[place] @ vector + head.bias[level][node[-1]] + math.log(len(below(node))))
         wanted += torch.stack(logit).log_softmax(0).tolist()
     torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_with_moments_the_untrained_tree_is_right_to_second_order(level: int) -> None:
+    """``log sum_i exp(t h . x_i)`` of a node: without moments wrong by t², with them by t³."""
+    children, h = children_of_all(level), states(level)
+    item = ITEM[:, :1] * torch.eye(1, DIM) + ITEM.mean(0)  # they differ along one axis
+
+    def wrong(t: float, axes: int) -> float:
+        head = tree(item=item, moment_axes=axes)
+        squares = (t * h @ head.axes).square()
+        found = head.log_prob(torch.cat([t * h, squares], dim=1), children).detach().double()
+        exact = [math.log(sum(math.exp(t * float(h[row] @ item[i])) for i in below(nodes(level)[node])))
+                 for row, node in zip(children.row.tolist(), children.node.tolist(), strict=True)]  # fmt: skip
+        whole = torch.zeros(children.num_rows).double().index_add(0, children.row, torch.tensor(exact).double().exp())
+        return float((found - (torch.tensor(exact).double() - whole.log()[children.row])).abs().max())
+
+    assert wrong(0.2, 1) < 0.2 * wrong(0.2, 0)
+    assert wrong(0.2, 0) / wrong(0.1, 0) == pytest.approx(4, abs=1)
+    assert wrong(0.2, 1) / wrong(0.1, 1) > 5.5
+
+
+def test_the_state_holds_its_squares_along_the_axes() -> None:
+    head = tree(moment_axes=3)
+    disturbed(head)
+    decoded, user = torch.randn(2, 6, 4, generator=generator(1)), torch.randn(2, DIM, generator=generator(2))
+    state = head.state(decoded, user)
+    h = (user @ head.from_user.weight.T * head.gain)[:, None] + head.from_decoder(decoded)
+    torch.testing.assert_close(state, torch.cat([h, (h @ head.axes).square()], dim=2))
+    assert tree(moment_axes=99).axes.shape == (DIM, DIM), "no more axes than dimensions"
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -193,5 +223,5 @@ def test_levels_have_vocabularies_of_their_own() -> None:
     assert sizes == list(SIZES)
     head = tree()
     assert [tuple(table.shape) for table in head.codeword] == [(size, DIM) for size in SIZES]
-    storage = {parameter.data_ptr() for parameter in head.parameters()}
-    assert len(storage) == len(list(head.parameters()))
+    tables = [parameter for parameter in head.parameters() if parameter.numel()]
+    assert len({parameter.data_ptr() for parameter in tables}) == len(tables)

@@ -128,6 +128,17 @@ def test_stage_1_alone_ranks_by_the_representations_of_mmgrec(whole: Path) -> No
     }
 
 
+@pytest.mark.parametrize("network", [{}, {"head": "tokens", "shared_vocabulary": True}], ids=["tree", "one vocabulary"])
+def test_the_network_is_shared_with_the_hybrid(network: dict[str, object], tmp_path: Path) -> None:
+    table = {"network": {**SMALL["network"], **network}}
+    plain = made(cell_of(**table), tmp_path)
+    other = cell_of(**table, rescoring={"weight": [0.0, 1.0]})
+    with_it = made(other, tmp_path)
+    assert bits(with_it) == bits(unshared(other, tmp_path))
+    mine, its = (json.loads((folder / CELL).read_text())["seconds"] for folder in (plain, with_it))
+    assert its["shared"] > its["stage1"] == mine["stage1"], "stage 1 and the network's training"
+
+
 def test_the_graph_is_shared_by_quantizers_that_differ_around_it(whole: Path) -> None:
     quantizer = {"name": "rq-kmeans", "codebook_size": 8, "graph": SMALL["quantizer"]["graph"]}
     other = cell_of(quantizer=quantizer)
