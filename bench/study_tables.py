@@ -11,7 +11,8 @@ between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them
 ``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one; between
 ``<!-- published: FILE -->`` and ``<!-- /published -->`` what `compare_with_published.py` found. Of a data set in
 several studies, or kept earlier, the models and tests are joined, and corrected together; what several have counts as
-the one with most seeds has it, of equal ones the last.
+the one with most seeds has it, of equal ones the last. Where other figures take the place of the model's that all are
+tested against, its earlier tests go.
 """
 
 from __future__ import annotations
@@ -46,9 +47,12 @@ def kept(paths: Sequence[Path]) -> Json:
                 {key: one[key] for key in ("name", "num_users", "num_items", "num_interactions", "fingerprint")}
                 | {"models": {}, "tests": {}},
             )
+            before = home["models"].get(told["against"])
             for model in one["models"]:
                 if model["seeds"]:
                     _join(home["models"], model["model"], _model(model) if path.is_dir() else model)
+            if before is not None and before["test"] != home["models"][told["against"]]["test"]:
+                home["tests"].clear()
             for metric in METRICS[:2]:
                 tests = one["tests"].get(metric, [])
                 for test in tests.values() if isinstance(tests, dict) else tests:

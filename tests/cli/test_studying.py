@@ -153,7 +153,7 @@ def test_overall_with_two_seeds(tmp_path: Path) -> None:
     told = json.loads(process.stdout)
     rows = {row["model"]: row for row in told["data"][0]["models"]}
     assert {"mmgrec", "mf", "lightgcn", "popularity", "itemknn", "ease"} <= set(rows)
-    assert len(rows) + len(told["absent"]) == 21
+    assert len(rows) + len(told["absent"]) == 22
     assert all(row["seeds"] == [0, 1] for row in rows.values())
     assert all(row["defects"] == 0 for row in rows.values())
     assert {one["against"] for one in told["data"][0]["tests"]["recall@10"]} == set(rows) - {"mmgrec"}

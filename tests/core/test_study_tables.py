@@ -81,6 +81,14 @@ def test_what_was_kept_earlier_is_joined_and_all_tests_are_corrected_together(tm
     assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
 
 
+def test_tests_of_figures_that_are_replaced_go(tmp_path: Path) -> None:
+    one = study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1), model("third", 0.2)])
+    two = study(tmp_path / "two", [model("ours", 0.4), model("theirs", 0.1)])
+    again = study(tmp_path / "again", [model("ours", 0.4), model("fourth", 0.1)])
+    assert list(kept([one, two])["data"][0]["tests"]["recall@10"]) == ["theirs"]
+    assert list(kept([one, two, again])["data"][0]["tests"]["recall@10"]) == ["theirs", "fourth"], "the same figures"
+
+
 def test_a_table_marks_the_best_two_and_shows_the_test(tmp_path: Path) -> None:
     found = kept([study(tmp_path / "one", [model("ours", 0.3), model("third", 0.05), model("theirs", 0.1, seeds=1)])])
     lines = table(found, found["data"][0]).splitlines()
