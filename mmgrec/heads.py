@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgrec.interfaces import NodeScores, TokenScores
+from mmgrec.linear import principal_axes
 from mmgrec.ragged import ragged_dot
 from mmgrec.recid import Trie
 
@@ -121,7 +122,8 @@ class TreeHead(Head):
         leaves = item_vectors[trie.leaf_item.long()]
         sums = _prefix_sums(leaves)
         self.inner, self.moments = nn.ParameterList(), nn.ParameterList()
-        axes = _principal_axes(leaves, moment_axes)  # [D, K]
+        centred = leaves.double() - leaves.double().mean(0)
+        axes = principal_axes(centred, moment_axes).to(leaves.dtype).contiguous()  # [D, K]; strides as when restored
         squares = _prefix_sums((leaves @ axes).square())
         for level in range(self.num_levels):
             start, end = (edge.long() for edge in trie.leaf_interval(level))
@@ -217,14 +219,6 @@ class TreeHead(Head):
 def _prefix_sums(x: Tensor) -> Tensor:
     """``[N + 1, D]`` float64."""
     return torch.cat([x.new_zeros(1, x.shape[1], dtype=torch.float64), x.double().cumsum(0)])
-
-
-def _principal_axes(leaves: Tensor, count: int) -> Tensor:
-    """``[D, min(count, D)]``: the axes along which the items differ most."""
-    centred = leaves.double() - leaves.double().mean(0)
-    _, axes = torch.linalg.eigh(centred.T @ centred)
-    first: Tensor = axes.flip(1)[:, :count]
-    return first.to(leaves.dtype).contiguous()
 
 
 def _like(a: Tensor, b: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Linear item-item arithmetic: who has what, and EASE's weights in closed form."""
+"""Linear arithmetic of items: who has what, EASE's weights in closed form, principal axes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmgrec.data import Interactions
 
-__all__ = ["ItemWeights", "ease_weights", "user_item"]
+__all__ = ["ItemWeights", "ease_weights", "principal_axes", "user_item"]
 
 
 def user_item(part: Interactions) -> Any:  # Any: scipy has no types
@@ -22,6 +22,14 @@ def user_item(part: Interactions) -> Any:  # Any: scipy has no types
     return sparse.csr_matrix(
         (ones, part.item.numpy(), part.offsets.numpy()), shape=(part.num_users, part.num_items), copy=False
     )
+
+
+def principal_axes(centred: Tensor, count: int) -> Tensor:
+    """``[D, min(count, D)]`` float64: the axes along which rows ``[N, D]`` of mean zero differ most, the first most."""
+    _, axes = torch.linalg.eigh(centred.T.double() @ centred.double())  # ascending
+    kept = min(count, axes.shape[1])
+    first: Tensor = axes[:, axes.shape[1] - kept :].flip(1)
+    return first
 
 
 def ease_weights(part: Interactions, *, l2: float, device: torch.device) -> Tensor:

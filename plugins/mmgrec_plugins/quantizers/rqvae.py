@@ -12,6 +12,7 @@ from torch import Tensor
 from mmgrec.data import Dataset
 from mmgrec.errors import DataError
 from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
+from mmgrec.linear import principal_axes
 from mmgrec_plugins._modalities import centred_features
 from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, fit_autoencoder
 from mmgrec_plugins.quantizers.ensemble import calibrated
@@ -73,9 +74,7 @@ def fused_features(data: Dataset, max_dim: int) -> Tensor:
     if fused.shape[1] <= max_dim:
         return fused
     fused = fused - fused.mean(dim=0)
-    _, axes = torch.linalg.eigh(fused.T.double() @ fused.double())  # ascending
-    first: Tensor = axes[:, -max_dim:].flip(1).float()  # [D, max_dim]
-    return fused @ first
+    return fused @ principal_axes(fused, max_dim).float()
 
 
 def _means_of_users(data: Dataset, item: Tensor) -> Tensor:
