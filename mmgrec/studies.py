@@ -62,8 +62,10 @@ _OVERALL: Table = {
         "lightgcn": _BPR,
         "mf (softmax)": _SOFTMAX,
         "lightgcn (softmax)": _SOFTMAX,
-        **dict.fromkeys(("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice"), _RANKING),
-        **dict.fromkeys(("invrl", "lightgt", "freedom"), _BPR),
+        **dict.fromkeys(
+            ("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "lightgt", "freedom"), _RANKING
+        ),
+        "invrl": _BPR,
         "bm3": _WEAK,
         "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
         "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},

@@ -57,6 +57,11 @@ class RankingNetwork(nn.Module, ABC):
         """Named terms that are added to the ranking loss, weights included; user and item are what `forward` gave."""
         return {}
 
+    def compared(self, batch: EdgeBatch, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Users ``[E, D]``, items ``[E, D]`` and negative items ``[N, D]`` of a batch as the ranking loss compares
+        them; user and item are what `forward` gave."""
+        return F.embedding(batch.user, user), F.embedding(batch.item, item), F.embedding(batch.negative, item)
+
     ranks: bool = True  # False: the terms of `extra` are the whole loss
 
 
@@ -101,21 +106,19 @@ class RankingTask(Task[EdgeBatch]):
         user, item = self.network()
         terms = self.network.extra(batch, user, item, generator)
         if self.network.ranks:
-            terms |= self._bpr(batch, user, item) if self.kind == "bpr" else self._softmax(batch, user, item)
+            compared = self.network.compared(batch, user, item)
+            terms |= self._bpr(*compared) if self.kind == "bpr" else self._softmax(*compared)
         total = torch.stack(list(terms.values())).sum()
         if self.kind == "bpr" and self.regularization:
             norm = torch.stack([vectors.pow(2).sum() for vectors in self.network.free(batch)]).sum()
             total = total + 0.5 * self.regularization * norm / batch.user.numel()
         return {"loss": total} | terms
 
-    def _bpr(self, batch: EdgeBatch, user: Tensor, item: Tensor) -> dict[str, Tensor]:
-        x_u, x_i, x_j = F.embedding(batch.user, user), F.embedding(batch.item, item), F.embedding(batch.negative, item)
+    def _bpr(self, x_u: Tensor, x_i: Tensor, x_j: Tensor) -> dict[str, Tensor]:
         return {"bpr": -F.logsigmoid((x_u * (x_i - x_j)).sum(1)).mean()}
 
-    def _softmax(self, batch: EdgeBatch, user: Tensor, item: Tensor) -> dict[str, Tensor]:
-        x_u = F.normalize(F.embedding(batch.user, user), dim=1)
-        x_i = F.normalize(F.embedding(batch.item, item), dim=1)
-        x_j = F.normalize(F.embedding(batch.negative, item), dim=1)
+    def _softmax(self, x_u: Tensor, x_i: Tensor, x_j: Tensor) -> dict[str, Tensor]:
+        x_u, x_i, x_j = F.normalize(x_u, dim=1), F.normalize(x_i, dim=1), F.normalize(x_j, dim=1)
         positive = (x_u * x_i).sum(1, keepdim=True)
         logits = torch.cat([positive, x_u @ x_j.T], dim=1) / self.temperature
         return {"softmax": -F.log_softmax(logits, dim=1)[:, 0].mean()}

@@ -44,7 +44,14 @@ def test_it_learns_far_more_than_popularity_and_from_the_features() -> None:
 
 def test_the_loss_is_that_of_ultragcn() -> None:
     with seeded(torch.Generator().manual_seed(1)):
-        network = UltraGCNNetwork(TINY, dim=4, content=side_by_side(TINY, 4), num_negatives=3, projection_decay=0.2)
+        network = UltraGCNNetwork(
+            TINY,
+            dim=4,
+            content=side_by_side(TINY, 4),
+            num_negatives=3,
+            negative_weight=7.0,
+            projection_decay=0.2,
+        )
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter)
     batch = EdgeBatch(user=TINY.train.user[:6], item=TINY.train.item[:6], negative=torch.tensor([1, 4, 7, 0, 0, 0]))
@@ -60,7 +67,7 @@ def test_the_loss_is_that_of_ultragcn() -> None:
 
     for u, i in zip(batch.user.tolist(), batch.item.tolist(), strict=True):
         total += (1 + beta(u, i)) * math.log1p(math.exp(-y(u, i))) / 6
-        total += sum((1 + beta(u, j)) * math.log1p(math.exp(y(u, j))) / 3 for j in (1, 4, 7)) / 6
+        total += 7 * sum((1 + beta(u, j)) * math.log1p(math.exp(y(u, j))) / 3 for j in (1, 4, 7)) / 6
     found = network.extra(batch, user, item, torch.Generator())
     assert float(found["ultragcn"]) == pytest.approx(total, rel=1e-4)
     assert float(found["projection"]) == pytest.approx(0.1 * float(network.projection.weight.pow(2).sum()), rel=1e-4)
@@ -116,6 +123,7 @@ def two_worlds() -> tuple[Frozen, Tensor]:
         user=torch.cat([torch.zeros(80, 1), torch.ones(80, 1)], dim=1),
         item=torch.zeros(40, 1),
         content=content,
+        negative_weight=1.0,
     )
     return frozen, (part.user >= 40).long()
 
@@ -156,7 +164,7 @@ def test_environments_see_the_variant_features_alone() -> None:
 
 def test_frozen_vectors_are_those_of_the_pretrained_model() -> None:
     found = Representations(user=torch.randn(12, 6), item=torch.randn(10, 6))
-    frozen = Frozen.of(TINY.train, found, side_by_side(TINY, 4))
+    frozen = Frozen.of(TINY.train, found, side_by_side(TINY, 4), 2.0)
     assert frozen.dim == 3
     weight = torch.randn(3, 7)
     batch = LabelledBatch(
@@ -172,7 +180,7 @@ def test_frozen_vectors_are_those_of_the_pretrained_model() -> None:
     of_user, of_item = TINY.train.user_degree.float(), TINY.train.item_degree.float()
     beta = (of_user[batch.user] + 1).sqrt() / of_user[batch.user]
     wanted = (1 + beta / (of_item[batch.item] + 1).sqrt()) * F.softplus(-torch.tensor(plain))
-    wanted = wanted + (1 + beta / (of_item[3] + 1).sqrt()) * F.softplus(torch.tensor(other))
+    wanted = wanted + 2.0 * (1 + beta / (of_item[3] + 1).sqrt()) * F.softplus(torch.tensor(other))
     torch.testing.assert_close(frozen.loss(batch, weight, gate), wanted)
 
 

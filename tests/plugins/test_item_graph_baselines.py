@@ -29,7 +29,7 @@ from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import evaluate
 from mmgrec.interfaces import Context, Silent
 from mmgrec.randomness import seeded
-from mmgrec_plugins._ranking import EdgeBatch
+from mmgrec_plugins._ranking import EdgeBatch, Loss
 from mmgrec_plugins.quantizers.item_graph import joined_item_graph, modality_graphs
 from mmgrec_plugins.recommenders.bm3 import BM3, BM3Network
 from mmgrec_plugins.recommenders.freedom import FREEDOM, FreedomNetwork
@@ -77,9 +77,10 @@ def lattice(data: Dataset = TINY, *, kept: float = 0.3) -> LatticeNetwork:
     return network
 
 
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
 @pytest.mark.parametrize("kind", [FREEDOM, LATTICE])
-def test_it_learns_far_more_than_popularity_and_from_the_features(kind: Kind) -> None:
-    learns_from_the_features(kind(**SETTINGS))
+def test_it_learns_far_more_than_popularity_and_from_the_features(kind: Kind, loss: Loss) -> None:
+    learns_from_the_features(kind(**{**SETTINGS, "losses": (loss,)}))
 
 
 @pytest.mark.parametrize("kind", [FREEDOM, LATTICE])
@@ -137,16 +138,21 @@ def test_freedom_keeps_edges_of_rare_nodes_more_often() -> None:
     torch.testing.assert_close(count / 600, weight / weight.sum(), atol=0.06, rtol=0)
 
 
-def test_freedom_ranks_by_each_projected_modality_too() -> None:
+@pytest.mark.parametrize("negatives", [20, 7, 33])
+def test_freedom_ranks_by_each_projected_modality_too(negatives: int) -> None:
+    """One negative item for each interaction, whether the batch has as many, fewer, or more."""
     network = freedom()
+    negative = torch.arange(20).remainder(negatives).remainder(TINY.num_items)
     batch = EdgeBatch(
-        user=TINY.train.user[:20], item=TINY.train.item[:20], negative=torch.arange(20).remainder(TINY.num_items)
+        user=TINY.train.user[:20],
+        item=TINY.train.item[:20],
+        negative=torch.arange(negatives).remainder(TINY.num_items),
     )
     user, item = network.eval()()
     total = torch.tensor(0.0)
     for name in TINY.features:
         table, has = network.projections[name](), TINY.has_feature(name)
-        for u, i, j in zip(batch.user.tolist(), batch.item.tolist(), batch.negative.tolist(), strict=True):
+        for u, i, j in zip(batch.user.tolist(), batch.item.tolist(), negative.tolist(), strict=True):
             if has[i] and has[j]:
                 total = total - torch.log(torch.sigmoid(user[u] @ (table[i] - table[j])).clamp_min(1e-30)) / 20
     found = network.extra(batch, user, item, torch.Generator())

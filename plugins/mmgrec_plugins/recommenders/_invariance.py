@@ -42,11 +42,13 @@ class Frozen:
     user: Tensor  # [U, 2 D], a_u and c_u
     item: Tensor  # [I, D], v_i
     content: Tensor  # [I, F]
+    negative_weight: float  # of UltraGCN's loss
 
     @classmethod
-    def of(cls, train: Interactions, found: Representations, content: Tensor) -> Frozen:
+    def of(cls, train: Interactions, found: Representations, content: Tensor, negative_weight: float) -> Frozen:
         """From the representations of a trained UltraGCN, users and items ``[., 2 D]``."""
-        return cls(train=train, user=found.user, item=found.item[:, : found.dim // 2], content=content)
+        item = found.item[:, : found.dim // 2]
+        return cls(train=train, user=found.user, item=item, content=content, negative_weight=negative_weight)
 
     @property
     def dim(self) -> int:
@@ -77,6 +79,7 @@ class Frozen:
             of_user[batch.user],
             of_item[batch.item],
             of_item[batch.negative],
+            self.negative_weight,
         )
 
 

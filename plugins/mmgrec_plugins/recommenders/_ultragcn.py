@@ -3,9 +3,10 @@
 ::
 
     y_ui = u_u . [v_i, W x_i + b]
-    L_ui = (1 + beta_ui) softplus(-y_ui) + mean_j (1 + beta_uj) softplus(y_uj),
+    L_ui = (1 + beta_ui) softplus(-y_ui) + w mean_j (1 + beta_uj) softplus(y_uj),
     beta_ui = sqrt(d_u + 1) / d_u / sqrt(d_i + 1)
 
+w weighs what stands for all items against the one (64 to 500 where UltraGCN is published, with as many negatives).
 x_i are all modalities of an item side by side: dense ones centred and of mean norm one, a bag by its first principal
 directions; a missing modality is zero. Negative items j are shared by a batch. UltraGCN's item-item term is left out,
 as in InvRL.
@@ -19,7 +20,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
@@ -54,17 +55,20 @@ def edge_weights(train: Interactions) -> tuple[Tensor, Tensor]:
     return weight, (train.item_degree.float() + 1.0).rsqrt()
 
 
-def ultra_loss(positive: Tensor, negative: Tensor, of_user: Tensor, of_item: Tensor, of_negative: Tensor) -> Tensor:
+def ultra_loss(
+    positive: Tensor, negative: Tensor, of_user: Tensor, of_item: Tensor, of_negative: Tensor, weight: float
+) -> Tensor:
     """L of each interaction ``[B]``.
 
     Args:
         positive: y of the interactions, ``[B]``.
         negative: y of the users with the negative items, ``[B, N]``.
         of_user, of_item, of_negative: factors of beta, ``[B]``, ``[B]``, ``[N]``.
+        weight: w.
     """
     found = (1.0 + of_user * of_item) * F.softplus(-positive)
     refused = (1.0 + of_user[:, None] * of_negative) * F.softplus(negative)
-    return found + refused.mean(1)
+    return found + weight * refused.mean(1)
 
 
 class UltraGCNNetwork(RankingNetwork):
@@ -75,16 +79,28 @@ class UltraGCNNetwork(RankingNetwork):
         dim: D; a user has 2 D numbers, an item D and the D of its projected features.
         content: x.
         num_negatives: of a batch.
+        negative_weight: w.
         projection_decay: L2 of W.
     """
 
     ranks = False
 
     def __init__(
-        self, data: Dataset, *, dim: int, content: Tensor, num_negatives: int, projection_decay: float
+        self,
+        data: Dataset,
+        *,
+        dim: int,
+        content: Tensor,
+        num_negatives: int,
+        negative_weight: float,
+        projection_decay: float,
     ) -> None:
         super().__init__()
-        self.num_negatives, self.projection_decay = num_negatives, projection_decay
+        self.num_negatives, self.negative_weight, self.projection_decay = (
+            num_negatives,
+            negative_weight,
+            projection_decay,
+        )
         self.user, self.item = free_table(data.num_users, 2 * dim), free_table(data.num_items, dim)
         self.projection = nn.Linear(content.shape[1], dim)
         nn.init.xavier_normal_(self.projection.weight)
@@ -108,7 +124,12 @@ class UltraGCNNetwork(RankingNetwork):
         positive = (x_u * F.embedding(batch.item, item)).sum(1)
         of_user, of_item = self.get_buffer("of_user"), self.get_buffer("of_item")
         loss = ultra_loss(
-            positive, x_u @ F.embedding(negative, item).T, of_user[batch.user], of_item[batch.item], of_item[negative]
+            positive,
+            x_u @ F.embedding(negative, item).T,
+            of_user[batch.user],
+            of_item[batch.item],
+            of_item[negative],
+            self.negative_weight,
         )
         decay = 0.5 * self.projection_decay * self.projection.weight.pow(2).sum()
         return {"ultragcn": loss.mean(), "projection": decay}
@@ -121,6 +142,7 @@ class UltraGCN(FactorRecommender):
     content: Tensor  # [I, F]
     losses: Annotated[tuple[Literal["bpr"], ...], MinLen(1)] = ("bpr",)
     num_negatives: Annotated[int, Ge(1)] = 200
+    negative_weight: Annotated[float, Gt(0)] = 1.0
     projection_decay: Annotated[float, Ge(0)] = 1e-4
 
     def network(self, data: Dataset, *, dim: int, context: Context) -> UltraGCNNetwork:
@@ -129,5 +151,6 @@ class UltraGCN(FactorRecommender):
             dim=dim,
             content=self.content,
             num_negatives=self.num_negatives,
+            negative_weight=self.negative_weight,
             projection_decay=self.projection_decay,
         )

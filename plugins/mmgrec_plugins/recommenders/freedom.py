@@ -18,11 +18,11 @@ Decisions:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Lt
 from torch import Tensor
 
 from mmgrec.data import Dataset
@@ -94,14 +94,17 @@ class FreedomNetwork(RankingNetwork):
         return user, item + alike
 
     def extra(self, batch: EdgeBatch, user: Tensor, item: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """The BPR of the projected features."""
+        """The BPR of the projected features, whatever the loss of the ranking; negatives that a batch shares are dealt
+        out to its interactions."""
         if not self.modal_weight:
             return {}
+        count, shared = batch.user.numel(), batch.negative.numel()
+        negative = batch.negative.repeat(-(-count // shared))[:count]
         x_u, terms = F.embedding(batch.user, user), []
         for projection in self.projections.values():
             table, missing = projection(), projection.get_buffer("missing")[:, 0]
-            known = ~(missing[batch.item] | missing[batch.negative])
-            margin = (x_u * (F.embedding(batch.item, table) - F.embedding(batch.negative, table))).sum(1)
+            known = ~(missing[batch.item] | missing[negative])
+            margin = (x_u * (F.embedding(batch.item, table) - F.embedding(negative, table))).sum(1)
             terms.append(-(F.logsigmoid(margin) * known).mean())
         return {"modal": self.modal_weight * torch.stack(terms).sum()}
 
@@ -110,7 +113,6 @@ class FreedomNetwork(RankingNetwork):
 class FREEDOM(FactorRecommender):
     """LightGCN on a pruned graph, plus a frozen graph of items that look, sound or read alike."""
 
-    losses: Annotated[tuple[Literal["bpr"], ...], MinLen(1)] = ("bpr",)
     num_layers: Annotated[int, Ge(0)] = 2  # of the user-item graph
     num_item_layers: Annotated[int, Ge(0)] = 1  # of the item graph
     num_neighbors: Annotated[int, Ge(1)] = 10  # of an item in a modality's graph

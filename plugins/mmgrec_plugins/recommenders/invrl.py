@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal, cast
 
 import torch
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 from torch import Tensor
 
 from mmgrec.data import Dataset
@@ -48,6 +48,7 @@ class InvRL(FactorRecommender):
 
     losses: Annotated[tuple[Literal["bpr"], ...], MinLen(1)] = ("bpr",)  # only names the optimisation: it is UltraGCN's
     num_negatives: Annotated[int, Ge(1)] = 200  # of UltraGCN's loss, shared by a batch
+    negative_weight: Annotated[float, Gt(0)] = 1.0  # of these negatives against the interaction
     projection_decay: Annotated[float, Ge(0)] = 1e-4  # L2 of the projection of features
     num_environments: Annotated[int, Ge(2)] = 5
     rounds: Annotated[int, Ge(1)] = 2  # of both modules
@@ -74,7 +75,7 @@ class InvRL(FactorRecommender):
         """``m [F]`` in [0, 1] of the features ``content [I, F]``."""
         first = self._backbone(content, dim=self.dim[:1], regularization=self.regularization[:1])
         start = cast(FittedFactors, first.fit(data, context.within("pretraining")))
-        frozen = Frozen.of(data.train, start.representations, content)
+        frozen = Frozen.of(data.train, start.representations, content, self.negative_weight)
         gate = torch.zeros(content.shape[1])  # nothing is known to be invariant
         for number in range(self.rounds):
             inside = context.within(f"round-{number}")
@@ -125,4 +126,6 @@ class InvRL(FactorRecommender):
     ) -> UltraGCN:
         common = {one.name: getattr(self, one.name) for one in fields(FactorRecommender)}
         common |= {"dim": dim or self.dim, "regularization": regularization or self.regularization}
-        return UltraGCN(**common, content=content, projection_decay=self.projection_decay)
+        return UltraGCN(
+            **common, content=content, negative_weight=self.negative_weight, projection_decay=self.projection_decay
+        )

@@ -5,7 +5,8 @@
   modalities) and ``v_i^m = W_m f_i + b_m``. In layer l the positions ``p^l = sigma(P_m g^l)``, of users and items
   alike, come from LightGCN; they are added to queries and keys, not to values. A layer is attention and a norm alone
   (`_history_attention`). ``s_u^m = leaky(D_m out_u + d_m)``.
-- ``y_ui = w x_u . x_i + (1 - w) sum_m s_u^m . v_i^m``, BPR, L2 regularization.
+- ``y_ui = w x_u . x_i + (1 - w) sum_m s_u^m . v_i^m``, BPR, L2 regularization. With the softmax in place of BPR the
+  cosine is that of all parts side by side.
 
 Decisions:
 
@@ -22,11 +23,11 @@ Decisions:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from mmgrec.data import Dataset
@@ -86,8 +87,6 @@ class LightGTNetwork(RankingNetwork):
         hide_targets: whether the interactions of a batch are hidden from its histories.
     """
 
-    ranks = False
-
     def __init__(
         self,
         data: Dataset,
@@ -123,7 +122,7 @@ class LightGTNetwork(RankingNetwork):
     def forward(self) -> tuple[Tensor, Tensor]:
         """``[w x_u, (1 - w) s_u^m ..]`` and ``[x_i, v_i^m ..]``; while training ``[x, g^1 .. g^L]`` of both.
 
-        The loss needs the histories of its own users alone, so that training leaves the encoders to `extra`.
+        The loss needs the histories of its own users alone, so that training leaves the encoders to `compared`.
         """
         x, places = self._collaborative()
         num_users = self.user.shape[0]
@@ -141,20 +140,18 @@ class LightGTNetwork(RankingNetwork):
             torch.cat([x[num_users:], *shown], dim=1),
         )
 
-    def extra(self, batch: EdgeBatch, user: Tensor, item: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """The BPR loss; user and item are what `forward` gives while training."""
+    def compared(self, batch: EdgeBatch, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` gives in inference, for a batch; user and item are what it gives while training."""
         x_u, *place_user = user.chunk(1 + self.num_encoder_layers, dim=1)
         x_i, *place_item = item.chunk(1 + self.num_encoder_layers, dim=1)
         readers, which = torch.unique(batch.user, return_inverse=True)
         few = 2 * batch.user.numel() <= len(self.train_part)
         hidden = batch.user * self.item.shape[0] + batch.item if self.hide_targets and few else None
         wanted, shown = self._modal(readers, [one[readers] for one in place_user], place_item, self.read, hidden)
-        better = F.embedding(batch.item, x_i) - F.embedding(batch.negative, x_i)
-        margin = self.id_weight * (F.embedding(batch.user, x_u) * better).sum(1)
-        for s_u, v_i in zip(wanted, shown, strict=True):
-            better = F.embedding(batch.item, v_i) - F.embedding(batch.negative, v_i)
-            margin = margin + (1.0 - self.id_weight) * (F.embedding(which, s_u) * better).sum(1)
-        return {"bpr": -F.logsigmoid(margin).mean()}
+        found, other = ([F.embedding(index, one) for one in (x_i, *shown)] for index in (batch.item, batch.negative))
+        modal = ((1.0 - self.id_weight) * F.embedding(which, one) for one in wanted)
+        whole = torch.cat([self.id_weight * F.embedding(batch.user, x_u), *modal], dim=1)
+        return whole, torch.cat(found, dim=1), torch.cat(other, dim=1)
 
     def _collaborative(self) -> tuple[Tensor, list[Tensor]]:
         """LightGCN's x, and ``g^1 .. g^L``, each ``[U + I, D]``, users first."""
@@ -207,7 +204,6 @@ class LightGTNetwork(RankingNetwork):
 class LightGT(FactorRecommender):
     """LightGCN beside Transformers that read a user's history, one for each modality."""
 
-    losses: Annotated[tuple[Literal["bpr"], ...], MinLen(1)] = ("bpr",)
     num_layers: Annotated[int, Ge(0)] = 3  # of LightGCN
     learning_rate: Annotated[float, Gt(0)] = 2e-3
     num_encoder_layers: Annotated[int, Ge(1)] = 1  # of the Transformers
