@@ -181,13 +181,15 @@ class Plan:
 
 
 def _shared(model: Model, cell: Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Keys of a model's stage 1 and trained network, and of the parts inside its quantizer."""
-    if not isinstance(model.recommender, MMGRec):
-        return (), ()
-    quantizer: Any = model.recommender.quantizer
+    """Keys of a model's stage 1 and trained network, and of the parts inside its quantizer.
+
+    Another recommender has parts that a quantizer may have too (`stage-1`: the graph).
+    """
+    recommender = model.recommender
+    outer: Any = recommender.quantizer if isinstance(recommender, MMGRec) else recommender
     key = partial(shelf_key, seed=cell.seed, fingerprint=cell.fingerprint, versions=SHELF_VERSIONS)
-    inside = [getattr(quantizer, field.name) for field in dataclasses.fields(quantizer)]
-    return (
-        (key(quantizer, ("quantizer",)), key(with_kept_stage_1(model.recommender).generator, ())),
-        tuple(key(part, ("quantizer",)) for part in filter(dataclasses.is_dataclass, inside)),
-    )
+    inside = filter(dataclasses.is_dataclass, (getattr(outer, field.name) for field in dataclasses.fields(outer)))
+    parts = tuple(key(part, ("quantizer",)) for part in inside)
+    if not isinstance(recommender, MMGRec):
+        return (), parts
+    return (key(outer, ("quantizer",)), key(with_kept_stage_1(recommender).generator, ())), parts

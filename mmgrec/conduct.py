@@ -130,12 +130,13 @@ class _Conductor:
     def _startable(self) -> list[Job]:
         """What can be begun: nothing twice, nor where a running cell is just making the same stage 1 or network.
 
-        What would only wait for a part of a running cell's stage 1 comes last.
+        What would only wait for a part that a running cell is just making (the graph of its stage 1) comes last.
         """
         busy = {job.folder for job, _ in self.running.values()}
-        running = [job for job, _ in self.running.values() if job.whole]
+        running = [job for job, _ in self.running.values()]
         whole = {name for job in running for name in job.whole if not self._kept(name)}
-        parts = {name for job in running if not self._kept(job.whole[0]) for name in job.parts if not self._kept(name)}
+        making = [job for job in running if not (job.whole and self._kept(job.whole[0]))]
+        parts = {name for job in making for name in job.parts if not self._kept(name)}
         free = [job for job in self.plan.ready() if job.folder not in busy and not whole & set(job.whole)]
         return sorted(free, key=lambda job: bool(parts & set(job.parts)))
 

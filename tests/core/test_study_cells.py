@@ -16,6 +16,7 @@ from mmgrec import _study_cells
 from mmgrec._shelf import shelf_key
 from mmgrec._study_cells import CELL, FAILED, PER_USER, SHELF_VERSIONS, TRIAL, WEIGHTS, Cell, make_cell
 from mmgrec._study_log import last_stages
+from mmgrec._study_plan import _shared
 from mmgrec.data import Dataset, Interactions
 from mmgrec.errors import DataError
 from mmgrec.evaluation import evaluate
@@ -126,6 +127,19 @@ def test_stage_1_alone_ranks_by_the_representations_of_mmgrec(whole: Path) -> No
     assert {name: test[name] for name in ("recall@10", "ndcg@20")} == {
         name: report.metrics[name] for name in ("recall@10", "ndcg@20")
     }
+
+
+def test_the_plan_knows_what_cells_will_share(whole: Path) -> None:
+    """By these names a study does not begin side by side what would only wait for one another."""
+    hybrid = {"rescoring": {"weight": [0.0, 1.0]}}
+    graph = {"name": "stage-1", "graph": SMALL["quantizer"]["graph"]}
+    alone = _shared(model_of("stage 1", graph, Registry.discover()), cell_of())
+    rows = [_shared(model_of("mmgrec", {**SMALL, **one}, Registry.discover()), cell_of()) for one in ({}, hybrid)]
+    assert rows[0] == rows[1], "the hybrid trains the same network"
+    kept = {folder.name for folder in (whole.parent / "shared").iterdir()}
+    assert set(rows[0][0]) <= kept
+    assert not alone[0]
+    assert set(alone[1]) == kept & set(rows[0][1]), "the graph; the autoencoder is kept with the whole of stage 1"
 
 
 @pytest.mark.parametrize("network", [{}, {"head": "tokens", "shared_vocabulary": True}], ids=["tree", "one vocabulary"])
