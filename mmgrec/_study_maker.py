@@ -92,6 +92,8 @@ class Maker:
         grids = self._grids()
         made: list[Row] = []
         for label, table in self._tables("models").items():
+            if "," in label:
+                self.problems.append(f"models.{label}: leave out the comma; between commas --models names several")
             grid = grid_points(grids.get(label, {}), options.grid_size, f"tune.{label}", self.problems)
             model = self._model(label, table)
             if model is None:

@@ -32,6 +32,10 @@ def _temperatures(*points: tuple[int, float]) -> list[Table]:
     return [{"dim": [dim], "losses": ["softmax"], "temperature": value} for dim, value in points]
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}"
+
+
 # Three points for every model that is trained; what has a closed form may have six.
 _RANKING = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "softmax", 1e-2))
 _BPR = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "bpr", 3e-3))
@@ -115,15 +119,22 @@ _PAPER_ABLATIONS: Table = {
 _LAYERS: Table = {
     "title": "layers and heads of the Transformer (Fig. 4)",
     "models": {
-        f"{layers} layers, {heads} heads": {
+        f"{_counted(layers, 'layer')} of {_counted(heads, 'head')}": {
             "name": "mmgrec",
             "network": {"num_encoder_layers": layers, "num_decoder_layers": layers, "num_heads": heads},
         }
         for layers in (1, 2, 3, 4)
         for heads in (1, 2, 4, 8)
     }
-    | {f"lightgt, {layers} layers": {"name": "lightgt", "num_encoder_layers": layers} for layers in (1, 2, 3, 4)},
-    "against": "1 layers, 4 heads",
+    | {
+        f"lightgt of {_counted(layers, 'layer')}": {
+            "name": "lightgt",
+            "losses": ["softmax"],
+            "num_encoder_layers": layers,
+        }
+        for layers in (1, 2, 3, 4)
+    },
+    "against": "1 layer of 4 heads",
 }
 
 _PUBLISHED: Table = {

@@ -102,6 +102,18 @@ def test_no_seed_is_no_study(seeds: object) -> None:
     assert problems({**ONE, "seeds": seeds}) == ["seeds: at least one is needed"]
 
 
+def test_a_name_that_models_could_not_choose_is_a_mistake() -> None:
+    assert problems({"models": {"a, b": {"name": "mf"}, "mf": {}}}) == [
+        "models.a, b: leave out the comma; between commas --models names several"
+    ]
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_every_row_of_the_studies_that_come_along_can_be_chosen(name: str) -> None:
+    labels = list(STUDIES[name]["models"])
+    assert [label for label in labels if label != label.strip() or "," in label] == []
+
+
 def test_no_model_is_no_study() -> None:
     assert problems({"models": {}}) == ["models: at least one is needed"]
 
