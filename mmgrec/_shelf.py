@@ -6,6 +6,7 @@ versions. Random streams come from the seed and the names of the parts, so a kep
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -37,15 +38,23 @@ def shelf_key(part: object, path: Sequence[str], *, seed: int, fingerprint: str,
     """The name under which a part's result is kept.
 
     Args:
-        part: a dataclass, or its settings with the name of its class.
+        part: a dataclass.
         path: the names of the parts on the way to it.
         seed: of everything random.
         fingerprint: of the data.
         versions: of the software that computes.
     """
-    kind = type(part).__qualname__
-    facts = [kind, plain(part), list(path), seed, fingerprint, dict(versions)]
+    facts = [_described(part), list(path), seed, fingerprint, dict(versions)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _described(part: object) -> Any:  # Any: JSON
+    """A part with all parts inside it, each with its class: different ones may have the same settings, or none."""
+    if not dataclasses.is_dataclass(part) or isinstance(part, type):
+        return plain(part)
+    settings = {field.name: getattr(part, field.name) for field in dataclasses.fields(part) if field.init}
+    kind = f"{type(part).__module__}.{type(part).__qualname__}"
+    return [kind, {name: _described(value) for name, value in settings.items()}]
 
 
 class FolderShelf(Shelf):

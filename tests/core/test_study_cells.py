@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from mmgrec import _study_cells
-from mmgrec._shelf import shelf_key
+from mmgrec._shelf import shelf_key, with_kept_stage_1
 from mmgrec._study_cells import CELL, FAILED, PER_USER, SHELF_VERSIONS, TRIAL, WEIGHTS, Cell, make_cell
 from mmgrec._study_log import last_stages
 from mmgrec._study_plan import _shared
@@ -175,6 +175,32 @@ def test_what_decides_a_result_decides_its_key() -> None:
         )),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("quantizer", "hk-means", "rq-kmeans"),
+        ("position", "none", "sinusoidal"),
+        ("collisions", "popularity", "random"),
+        ("decoder", "trie-beam", "exact"),
+    ],
+)
+def test_parts_of_the_same_settings_do_not_share_a_network(kind: str, one: str, other: str) -> None:
+    """Their classes are all that tells them apart."""
+    base: dict[str, Any] = {"seed": 1, "fingerprint": "f", "versions": SHELF_VERSIONS}
+    keys = {
+        shelf_key(with_kept_stage_1(model.recommender).generator, (), **base)  # type: ignore[arg-type]
+        for model in (model_of("mmgrec", {kind: {"name": name}}, Registry.discover()) for name in (one, other))
+    }
+    assert len(keys) == 2
+
+
+def test_rows_that_differ_in_a_part_without_settings_are_trained_each(whole: Path) -> None:
+    mine = json.loads((whole / CELL).read_text())["seconds"]["stage1"]
+    for name in ("none", "sinusoidal"):
+        folder = made(cell_of(position={"name": name}), whole.parent)
+        assert json.loads((folder / CELL).read_text())["seconds"]["shared"] == mine, "stage 1 and no more"
 
 
 def test_a_damaged_shared_result_is_made_again(whole: Path, tmp_path: Path) -> None:
