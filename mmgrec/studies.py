@@ -39,7 +39,6 @@ def _counted(number: int, noun: str) -> str:
 # Three points for every model that is trained; what has a closed form may have six.
 _RANKING = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "softmax", 1e-2))
 _BPR = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "bpr", 3e-3))
-_STRONG = _factors((64, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2))  # free vectors without convolution
 _SOFTMAX = _temperatures((64, 0.2), (128, 0.2), (64, 0.3))
 _WEAK = _factors((64, "bpr", 0.0), (128, "bpr", 0.0), (64, "bpr", 1e-3))  # a loss of cosines cannot bear L2
 _HYBRID = {"weight": [0.0, 0.5, 1.0, 2.0], "item_weight": [0.0, 4.0, 8.0, 16.0, 32.0], "candidates": 100}
@@ -63,14 +62,14 @@ _OVERALL: Table = {
     "tune": {
         "mmgrec": _points(*_SIZES, names=_OWN),
         "mmgrec (stage 1)": _points(*_SIZES, names=_GRAPH),
-        "mf": _STRONG,
+        "mf": _factors((64, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2)),
         "lightgcn": _BPR,
         "mf (softmax)": _SOFTMAX,
         "lightgcn (softmax)": _SOFTMAX,
         **dict.fromkeys(
             ("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "lightgt", "freedom"), _RANKING
         ),
-        "invrl": _STRONG,
+        "invrl": _factors((128, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2)),
         "bm3": _WEAK,
         "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
         "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},
