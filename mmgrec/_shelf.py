@@ -44,17 +44,16 @@ def shelf_key(part: object, path: Sequence[str], *, seed: int, fingerprint: str,
         fingerprint: of the data.
         versions: of the software that computes.
     """
-    facts = [_described(part), list(path), seed, fingerprint, dict(versions)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    facts = [part, list(path), seed, fingerprint, dict(versions)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=_described).encode()).hexdigest()[:16]
 
 
-def _described(part: object) -> Any:  # Any: JSON
-    """A part with all parts inside it, each with its class: different ones may have the same settings, or none."""
-    if not dataclasses.is_dataclass(part) or isinstance(part, type):
-        return plain(part)
-    settings = {field.name: getattr(part, field.name) for field in dataclasses.fields(part) if field.init}
-    kind = f"{type(part).__module__}.{type(part).__qualname__}"
-    return [kind, {name: _described(value) for name, value in settings.items()}]
+def _described(value: object) -> Any:  # Any: JSON
+    """What JSON cannot say by itself; a part, wherever it stands, with its class: others may have the same settings."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return plain(value)
+    settings = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+    return [f"{type(value).__module__}.{type(value).__qualname__}", settings]
 
 
 class FolderShelf(Shelf):

@@ -185,11 +185,11 @@ def _shared(model: Model, cell: Cell) -> tuple[tuple[str, ...], tuple[str, ...]]
 
     Another recommender has parts that a quantizer may have too (`stage-1`: the graph).
     """
-    recommender = model.recommender
-    outer: Any = recommender.quantizer if isinstance(recommender, MMGRec) else recommender
+    outer: Any = model.recommender
+    whole: tuple[str, ...] = ()
     key = partial(shelf_key, seed=cell.seed, fingerprint=cell.fingerprint, versions=SHELF_VERSIONS)
+    if isinstance(model.recommender, MMGRec):
+        outer = model.recommender.quantizer
+        whole = key(outer, ("quantizer",)), key(with_kept_stage_1(model.recommender).generator, ())
     inside = filter(dataclasses.is_dataclass, (getattr(outer, field.name) for field in dataclasses.fields(outer)))
-    parts = tuple(key(part, ("quantizer",)) for part in inside)
-    if not isinstance(recommender, MMGRec):
-        return (), parts
-    return (key(outer, ("quantizer",)), key(with_kept_stage_1(recommender).generator, ())), parts
+    return whole, tuple(key(part, ("quantizer",)) for part in inside)

@@ -196,6 +196,17 @@ def test_parts_of_the_same_settings_do_not_share_a_network(kind: str, one: str, 
     assert len(keys) == 2
 
 
+def test_parts_in_a_tuple_have_their_classes_in_the_key_too() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Several:
+        parts: tuple[Any, ...]
+
+    base: dict[str, Any] = {"seed": 1, "fingerprint": "f", "versions": SHELF_VERSIONS}
+    ones = [model_of("mmgrec", {"position": {"name": name}}, Registry.discover()) for name in ("none", "sinusoidal")]
+    parts = [one.recommender.position for one in ones]  # type: ignore[attr-defined]
+    assert len({shelf_key(Several((part,)), (), **base) for part in parts}) == 2
+
+
 def test_rows_that_differ_in_a_part_without_settings_are_trained_each(whole: Path) -> None:
     mine = json.loads((whole / CELL).read_text())["seconds"]["stage1"]
     for name in ("none", "sinusoidal"):

@@ -70,7 +70,7 @@ def test_the_loss_is_that_of_ultragcn() -> None:
         total += 7 * sum((1 + beta(u, j)) * math.log1p(math.exp(y(u, j))) / 3 for j in (1, 4, 7)) / 6
     found = network.extra(batch, user, item, torch.Generator())
     assert float(found["ultragcn"]) == pytest.approx(total, rel=1e-4)
-    assert float(found["projection"]) == pytest.approx(
+    assert float(found["projection"].detach()) == pytest.approx(
         0.1 * float(network.projection.weight.detach().pow(2).sum()), rel=1e-4
     )
     assert len(network.free(batch)[2]) == 3

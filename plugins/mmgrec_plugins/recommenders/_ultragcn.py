@@ -96,11 +96,8 @@ class UltraGCNNetwork(RankingNetwork):
         projection_decay: float,
     ) -> None:
         super().__init__()
-        self.num_negatives, self.negative_weight, self.projection_decay = (
-            num_negatives,
-            negative_weight,
-            projection_decay,
-        )
+        self.num_negatives, self.negative_weight = num_negatives, negative_weight
+        self.projection_decay = projection_decay
         self.user, self.item = free_table(data.num_users, 2 * dim), free_table(data.num_items, dim)
         self.projection = nn.Linear(content.shape[1], dim)
         nn.init.xavier_normal_(self.projection.weight)

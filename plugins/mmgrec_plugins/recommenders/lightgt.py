@@ -135,10 +135,7 @@ class LightGTNetwork(RankingNetwork):
             [place[num_users:] for place in places],
             self.whole,
         )
-        return (
-            torch.cat([self.id_weight * x[:num_users], *((1.0 - self.id_weight) * one for one in wanted)], dim=1),
-            torch.cat([x[num_users:], *shown], dim=1),
-        )
+        return self._weighed(x[:num_users], wanted), torch.cat([x[num_users:], *shown], dim=1)
 
     def compared(self, batch: EdgeBatch, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What `forward` gives in inference, for a batch; user and item are what it gives while training."""
@@ -148,10 +145,13 @@ class LightGTNetwork(RankingNetwork):
         few = 2 * batch.user.numel() <= len(self.train_part)
         hidden = batch.user * self.item.shape[0] + batch.item if self.hide_targets and few else None
         wanted, shown = self._modal(readers, [one[readers] for one in place_user], place_item, self.read, hidden)
-        found, other = ([F.embedding(index, one) for one in (x_i, *shown)] for index in (batch.item, batch.negative))
-        modal = ((1.0 - self.id_weight) * F.embedding(which, one) for one in wanted)
-        whole = torch.cat([self.id_weight * F.embedding(batch.user, x_u), *modal], dim=1)
-        return whole, torch.cat(found, dim=1), torch.cat(other, dim=1)
+        table = torch.cat([x_i, *shown], dim=1)
+        whole = self._weighed(F.embedding(batch.user, x_u), [F.embedding(which, one) for one in wanted])
+        return whole, F.embedding(batch.item, table), F.embedding(batch.negative, table)
+
+    def _weighed(self, x: Tensor, wanted: list[Tensor]) -> Tensor:
+        """``[w x_u, (1 - w) s_u^m ..]``"""
+        return torch.cat([self.id_weight * x, *((1.0 - self.id_weight) * one for one in wanted)], dim=1)
 
     def _collaborative(self) -> tuple[Tensor, list[Tensor]]:
         """LightGCN's x, and ``g^1 .. g^L``, each ``[U + I, D]``, users first."""
