@@ -48,8 +48,9 @@ class DictTrie:
 
 def walk(stepper: Stepper, trie: Trie, step: Step, num_beams: int, top_k: int) -> tuple[Tensor, Tensor]:
     """All users and beams at once; ``step`` chooses the best children (head `tokens`)."""
-    score = torch.zeros(stepper.num_users, 1)
-    node = torch.zeros(stepper.num_users, 1, dtype=torch.int64)
+    device = trie.leaf_item.device
+    score = torch.zeros(stepper.num_users, 1, device=device)
+    node = torch.zeros(stepper.num_users, 1, dtype=torch.int64, device=device)
     scores = stepper.start()
     for level in range(trie.num_levels):
         assert isinstance(scores, TokenScores)
@@ -66,8 +67,9 @@ class DenseMask:
     def __init__(self, trie: Trie) -> None:
         self.child = []
         for level in range(trie.num_levels):
-            rows = torch.full((trie.num_nodes(level - 1), trie.level_sizes[level]), -1)
-            rows[trie.parent(level), trie.node_token(level)] = torch.arange(trie.num_nodes(level))
+            device = trie.leaf_item.device
+            rows = torch.full((trie.num_nodes(level - 1), trie.level_sizes[level]), -1, device=device)
+            rows[trie.parent(level), trie.node_token(level)] = torch.arange(trie.num_nodes(level), device=device)
             self.child.append(rows)
 
     def step(
@@ -93,7 +95,7 @@ class Padded:
         self, level: int, log_p: Tensor, score: Tensor, node: Tensor, width: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         offsets, tokens, widest = self.offsets[level], self.tokens[level], self.widest[level]
-        child = offsets[node].unsqueeze(2) + torch.arange(widest)  # [B, W, widest]
+        child = offsets[node].unsqueeze(2) + torch.arange(widest, device=node.device)  # [B, W, widest]
         exists = child < offsets[node + 1].unsqueeze(2)
         child = child.masked_fill(~exists, 0)
         token = tokens[child]

@@ -18,6 +18,11 @@ from mmgrec_kernels.relation_attention import checks, reference
 FLEX = "FlexAttention, captured bias"
 
 
+#: On a GPU: forward and backward together, by the rivals' names and by the length of the histories
+GPU_RATIOS = {"published formula": 5.0, "SDPA on concatenation": 2.0, FLEX: 2.0, "SDPA with float mask": 1.5}
+GPU_MOST = {32: 0.27, 200: 1.2}  # ms
+
+
 def published(
     q: Tensor, k: Tensor, v: Tensor, rq: Tensor, rk: Tensor, rv: Tensor, s_qk: Tensor, s_v: Tensor, keep: Tensor
 ) -> Tensor:
@@ -161,6 +166,12 @@ def test_relation_attention(which: int, book: Book) -> None:
         floor_ms=floors[2],
     )
     assert "mmgrec" in medians, "our form gave a wrong result and was not timed"
+    if device().type == "cuda" and dtype == torch.bfloat16:
+        for rival, least in GPU_RATIOS.items():
+            if rival in medians:
+                what = f"attention, {sizes}: {rival} takes at least {least:g} x our time"
+                book.goal(what, medians[rival] / medians["mmgrec"], least=least)
+        book.goal(f"attention, {sizes}: at most {GPU_MOST[length]:g} ms", medians["mmgrec"], most=GPU_MOST[length])
     if which == 0 and device().type == "cpu":
         others = [median for name, median in medians.items() if name != "mmgrec"]
         book.goal(

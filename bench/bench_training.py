@@ -13,7 +13,7 @@ import time
 
 import pytest
 import torch
-from _harness import Book
+from _harness import Book, device
 from torch import Tensor, nn
 
 from mmgrec.generator import GeneratorTask, GeneratorTraining
@@ -33,7 +33,7 @@ DOMINATES = 0.5  # of an epoch: from here on the head would deserve a kernel
 
 
 def make(num_users: int, num_items: int, mean: float) -> tuple[GeneratorTask, Context]:
-    context = Context(seed=0)
+    context = Context(seed=0, device=device())
     data = planted(num_users=num_users, num_items=num_items, mean_interactions=mean, seed=0)
     lift = torch.randn(data.latent["item_meaning"].shape[1], DIM, generator=context.generator("lift")) * DIM**-0.5
     both = Representations(user=data.latent["user_taste"] @ lift * 3, item=data.latent["item_meaning"] @ lift * 3)
@@ -46,10 +46,10 @@ def make(num_users: int, num_items: int, mean: float) -> tuple[GeneratorTask, Co
         torch.manual_seed(0)
         network = Network(NetworkSettings(), representations=both, rec_ids=rec_ids, trie=trie, position=RelationAware())
     task = GeneratorTask(
-        network.train(),
+        network.to(context.device).train(),
         data,
         rec_ids=rec_ids,
-        trie=trie,
+        trie=trie.to(context.device),
         teacher=both,
         settings=GeneratorTraining(),
         recommend=lambda users, seen: users[:, None],  # nobody validates here

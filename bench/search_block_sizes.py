@@ -1,18 +1,24 @@
 """Times the kernels' block sizes on this machine's GPU and writes the best of them where the kernels look them up.
 
-``python bench/search_block_sizes.py [OPERATION ...]`` rewrites the entries of this chip in
-``kernels/mmgrec_kernels/_tuned.py``. A choice is timed only after its result was held against float64 on a small case,
-and taken only where it is `LEAST_GAIN` faster than the rules. Afterwards renew the compile tables
-(``python -m mmgrec_kernels.compile_table docs/kernel-tables.md``) and run the tests marked ``gpu``: both judge the new
-sizes.
+``python bench/search_block_sizes.py [--jobs N] [OPERATION ...]`` rewrites the entries of this chip in
+``kernels/mmgrec_kernels/_tuned.py``. With ``--jobs`` that many processes compile all choices first, which is most of
+the work; Triton's cache keeps what they make.
+
+A choice is timed only after its result was held against float64 on a small case, and taken only where it is
+`LEAST_GAIN` faster than the rules. Afterwards renew the compile tables (``python -m mmgrec_kernels.compile_table
+docs/kernel-tables.md``) and run the tests marked ``gpu``: both judge the new sizes.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import itertools
+import multiprocessing
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,7 +167,8 @@ def best(search: Search, milliseconds: Callable[[Callable[[], object]], float]) 
     places = _tuned.TUNED.setdefault(search.operation, {})
     places.pop(search.key, None)
     winner: dict[str, int] = {}
-    fastest = milliseconds(search.call) * (1 - LEAST_GAIN)
+    rules = milliseconds(search.call)
+    fastest = rules * (1 - LEAST_GAIN)
     try:
         for candidate in search.candidates():
             places[search.key] = candidate
@@ -176,6 +183,7 @@ def best(search: Search, milliseconds: Callable[[Callable[[], object]], float]) 
                 winner, fastest = candidate, taken
     finally:
         places.pop(search.key, None)
+    print(f"  rules {rules:.3f} ms" + (f", best {fastest:.3f} ms" if winner else ""))
     return winner
 
 
@@ -210,7 +218,24 @@ def milliseconds(call: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
-def main(operations: list[str]) -> int:
+def compile_share(share: int, jobs: int, operations: list[str]) -> None:
+    """Compile every ``jobs``-th choice from ``share`` on, by calling it once."""
+    device = torch.device("cuda")
+    chip, number = capability(device), 0
+    for operation in operations:
+        for search in SEARCHES[operation](chip, device):
+            places = _tuned.TUNED.setdefault(search.operation, {})
+            for candidate in search.candidates():
+                number += 1
+                if number % jobs == share:
+                    places[search.key] = candidate
+                    with contextlib.suppress(Exception):  # told when it is its turn to be timed
+                        search.problems()
+                        search.call()
+            places.pop(search.key, None)
+
+
+def main(operations: list[str], jobs: int = 1) -> int:
     unknown = set(operations) - set(SEARCHES)
     if unknown:
         print(f"unknown operation {sorted(unknown)[0]!r}; known are {', '.join(SEARCHES)}.")
@@ -221,10 +246,14 @@ def main(operations: list[str]) -> int:
     device = torch.device("cuda")
     chip = capability(device)
     table: Table = {name: dict(entries) for name, entries in _tuned.TUNED.items()}
-    for operation in operations or list(SEARCHES):
+    operations = operations or list(SEARCHES)
+    if jobs > 1:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(compile_share, range(jobs), [jobs] * jobs, [operations] * jobs))
+    for operation in operations:
         for search in SEARCHES[operation](chip, device):
             found = best(search, milliseconds)
-            print(f"{operation} {search.key}: {found or 'the rules are best'}")
+            print(f"{operation} {search.key}: {found or 'the rules are best'}", flush=True)
             entries = table.setdefault(operation, {})
             entries.pop(search.key, None)
             if found:
@@ -234,4 +263,8 @@ def main(operations: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description="Time block sizes on this machine's GPU, and keep the best.")
+    parser.add_argument("operations", nargs="*", help=", ".join(SEARCHES))
+    parser.add_argument("--jobs", type=int, default=1, help="processes that compile first")
+    given = parser.parse_args()
+    sys.exit(main(given.operations, given.jobs))
