@@ -226,16 +226,15 @@ def pair_errors(user: Array, item: Array, num_items: int, part: Array | None = N
 def parts_of(column: polars.Series) -> tuple[Array | None, list[Finding]]:
     import polars
 
-    known = polars.Series(PARTS)
-    bad = ~column.is_in(known.implode())
+    part = column.replace_strict(list(PARTS), list(range(len(PARTS))), default=None, return_dtype=polars.Int8)
+    bad = part.is_null()
     if bad.any():
         row = int(bad.to_numpy().argmax())
         what = f"row {row}: split is {column[row]!r} ({such(int(bad.sum()))})"
         return None, [error(INTERACTIONS, what, "a split is train, valid or test")]
-    part = column.replace_strict(list(PARTS), list(range(len(PARTS))), return_dtype=polars.Int8).to_numpy()
     if not (part == TRAIN).any():
         return None, [error(INTERACTIONS, "the split has no training rows", "nothing can be learnt from it")]
-    return part, []
+    return part.to_numpy(), []
 
 
 def _shape_errors(file: str, table: Array, num_items: int) -> Iterator[Finding]:
