@@ -258,7 +258,7 @@ def main(operations: list[str], jobs: int = 1) -> int:
             entries.pop(search.key, None)
             if found:
                 entries[search.key] = found
-    TARGET.write_text(written(TARGET.read_text(), {name: entries for name, entries in table.items() if entries}))
+        TARGET.write_text(written(TARGET.read_text(), {name: entries for name, entries in table.items() if entries}))
     return 0
 
 
