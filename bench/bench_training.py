@@ -109,7 +109,8 @@ def test_share_of_the_head_in_an_epoch(shape: str, book: Book, monkeypatch: pyte
         begun = clock()
     assert loss.isfinite()
     step, head, per_epoch = statistics.median(steps), statistics.median(heads), task.steps_per_epoch()
-    case = f"training, {shape}, {per_epoch} steps an epoch: one step"
+    where = "" if device().type == "cpu" else "on a GPU, "
+    case = f"training, {where}{shape}, {per_epoch} steps an epoch: one step"
     book.note(case, "mmgrec step, batch and optimizer included", step, turns=len(steps))
     book.note(case, "mmgrec conditional cross-entropy in it", head, turns=len(heads))
     book.goal(f"{shape}: the head's loss takes less than half of an epoch", head / step, most=DOMINATES)

@@ -2,7 +2,8 @@
 
 A table replaces what stands between ``<!-- measured: PATTERN -->`` and ``<!-- /measured -->``: a row for each form, a
 column for each case that the regular expression matches, headed by its first group. Of a case in several files the last
-counts. Goals stand in a table of their own, between ``<!-- goals -->`` and ``<!-- /goals -->``.
+counts. Goals stand in tables of their own, between ``<!-- goals -->`` and ``<!-- /goals -->``, and between the same
+with ``goals on a GPU``.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def measured(pattern: str, outcomes: Sequence[Outcome]) -> str:
     return "\n".join([*head, *rows, "", _machine(source)])
 
 
-def goals(outcomes: Iterable[Outcome]) -> str:
-    found = {goal["goal"]: goal for outcome in outcomes for goal in outcome.get("goals", [])}
+def goals(outcomes: Iterable[Outcome], *, gpu: bool) -> str:
+    of_these = (outcome for outcome in outcomes if bool(outcome["hardware"]["gpu"]) == gpu)
+    found = {goal["goal"]: goal for outcome in of_these for goal in outcome.get("goals", [])}
     rows = [
         f"| {name} | {goal['found']:.2f} | {'met' if goal['met'] else '**missed**'} |" for name, goal in found.items()
     ]
@@ -54,7 +56,8 @@ def goals(outcomes: Iterable[Outcome]) -> str:
 def _number(milliseconds: float | None) -> str:
     if milliseconds is None:
         return ""
-    return f"{milliseconds:.1f}" if milliseconds < 1000 else f"{milliseconds:.0f}"
+    digits = 3 if milliseconds < 1 else 2 if milliseconds < 10 else 1 if milliseconds < 1000 else 0
+    return f"{milliseconds:.{digits}f}"
 
 
 def _machine(outcome: Outcome) -> str:
@@ -72,8 +75,12 @@ def write(text: str, outcomes: Sequence[Outcome]) -> str:
         text,
         flags=re.DOTALL,
     )
-    renewed = f"<!-- goals -->\n{goals(outcomes)}\n<!-- /goals -->"
-    return re.sub(r"<!-- goals -->\n.*?<!-- /goals -->", lambda _: renewed, text, flags=re.DOTALL)
+    return re.sub(
+        r"<!-- (goals(?: on a GPU)?) -->\n.*?<!-- /\1 -->",
+        lambda match: f"<!-- {match[1]} -->\n{goals(outcomes, gpu='GPU' in match[1])}\n<!-- /{match[1]} -->",
+        text,
+        flags=re.DOTALL,
+    )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def lookup_searches(chip: int, device: torch.device) -> Iterator[Search]:
         yield Search(
             operation="residual_lookup",
             key=(chip, found.dim, found.codes),
-            choices={"rows": (32, 64, 128), "warps": WARPS},
+            choices={"rows": (32, 64, 128), "block": (32, 64) if dim >= 16 else (4, 8, 16), "warps": WARPS[1:]},
             problems=problems,
             call=call,
         )

@@ -151,7 +151,9 @@ def _waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 def _watched() -> Iterator[None]:
     """Both watchmen: torch's own on the CUDA driver's calls, and `NoHostReads`."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
     try:
         with NoHostReads():  # type: ignore[no-untyped-call]
             yield
@@ -182,7 +184,7 @@ def record_cuda_graph(run: Callable[[], Answer], *, pool: Any = None) -> Callabl
     with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         answer = run()
 
-    def replay() -> Answer:
+    def replay(kept: object = run) -> Answer:  # what the graph reads lives as long as it can be replayed
         graph.replay()
         return answer
 

@@ -10,7 +10,13 @@ from collections.abc import Mapping
 __all__ = ["TUNED", "tuned"]
 
 #: operation -> chip and shape, as its ``sizes.py`` names them -> fields of its plan
-TUNED: dict[str, dict[tuple[int, ...], dict[str, int]]] = {}
+TUNED: dict[str, dict[tuple[int, ...], dict[str, int]]] = {
+    "relation_attention": {
+        (90, 32, 16, 4): {"forward": 2, "rows": 4},
+        (90, 32, 64, 2): {"forward": 2, "rows": 4},
+        (90, 32, 64, 4): {"forward": 8, "rows": 4},
+    },
+}
 
 
 def tuned(operation: str, *key: int) -> Mapping[str, int]:

@@ -6,6 +6,7 @@ own of sparse matrices; on a GPU torch's own.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -37,7 +38,9 @@ class FixedMatrix:
         """The plain product, without a gradient."""
         if x.device.type == "cpu":
             return weighted_rows(*self._compressed, x)
-        return torch.mm(self._on_cuda.to(x.device), x)
+        if x.device not in self._copies:
+            self._copies[x.device] = self._sparse().to(x.device)
+        return torch.mm(self._copies[x.device], x)
 
     @cached_property
     def _compressed(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,10 +49,17 @@ class FixedMatrix:
         return first, column, torch.from_numpy(m.data)
 
     @cached_property
-    def _on_cuda(self) -> Tensor:
+    def _copies(self) -> dict[torch.device, Tensor]:
+        """By the devices that it was wanted on; not the CPU."""
+        return {}
+
+    def _sparse(self) -> Tensor:
         m = self.matrix
         first, column = (torch.from_numpy(array.astype(np.int64)) for array in (m.indptr, m.indices))
-        return torch.sparse_csr_tensor(first, column, torch.from_numpy(m.data), size=m.shape).cuda()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch calls its CSR support beta, once a process
+            weight = torch.from_numpy(m.data)
+            return torch.sparse_csr_tensor(first, column, weight, size=m.shape, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):

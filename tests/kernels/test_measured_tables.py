@@ -31,7 +31,7 @@ def test_ours_come_first_then_the_fastest_and_the_last_file_counts() -> None:
     files = [outcome({"slow": 9.0, "fast": 1.0, "mmgrec": 5.0}), outcome({"fast": 2.0})]
     rows = measured("race, (.*)", files).splitlines()
     assert rows[0] == "| ms | N 5 |"
-    assert rows[2:5] == ["| mmgrec | 5.0 |", "| fast | 2.0 |", "| slow | 9.0 |"]
+    assert rows[2:5] == ["| mmgrec | 5.00 |", "| fast | 2.00 |", "| slow | 9.00 |"]
 
 
 def test_a_case_that_nobody_measured_is_an_error() -> None:
@@ -40,5 +40,7 @@ def test_a_case_that_nobody_measured_is_an_error() -> None:
 
 
 def test_a_missed_goal_is_shown() -> None:
-    table = goals([{"goals": [{"goal": "twice", "found": 1.5, "met": False}]}])
-    assert table.splitlines()[-1] == "| twice | 1.50 | **missed** |"
+    missed = {"goals": [{"goal": "twice", "found": 1.5, "met": False}], "hardware": {"gpu": None}}
+    met = {"goals": [{"goal": "thrice", "found": 3.0, "met": True}], "hardware": {"gpu": "a card"}}
+    assert goals([missed, met], gpu=False).splitlines()[2:] == ["| twice | 1.50 | **missed** |"]
+    assert goals([missed, met], gpu=True).splitlines()[2:] == ["| thrice | 3.00 | met |"]

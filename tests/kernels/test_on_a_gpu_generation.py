@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from mmgrec.cuda_graph import Question, RecordedSearch
+from mmgrec.cuda_graph import Answer, Question, RecordedSearch, generate, record_cuda_graph
 from mmgrec.interfaces import Exclusion, PositionalScheme, Representations
 from mmgrec.model import Network, NetworkSettings
 from mmgrec.recid import RecIDTable, Trie
@@ -160,6 +161,22 @@ def test_weights_that_training_changes_are_followed() -> None:
     network.eval()
     assert_same(recorded.search(network, trie, DECODER, asked, top_k=10), eagerly(copy.deepcopy(network), trie, asked))
     assert len(recorded) == 1
+
+
+def test_a_recording_keeps_what_it_reads() -> None:
+    def recorded() -> tuple[Callable[[], Answer], Answer]:
+        network, trie = model(num_items=NUM_ITEMS, head="tokens")
+        there = question(64).to(torch.device("cuda"))
+        replay = record_cuda_graph(lambda: generate(network, trie, DECODER, there, 10))
+        item, score = replay()
+        return replay, (item.clone(), score.clone())
+
+    replay, wanted = recorded()
+    gc.collect()
+    torch.cuda.empty_cache()
+    kept = [torch.full((2**20,), torch.nan, device="cuda") for _ in range(200)]  # where the network would have been
+    assert len(kept) == 200
+    assert all(torch.equal(found, one) for found, one in zip(replay(), wanted, strict=True))
 
 
 def test_many_buckets_share_memory_and_keep_apart() -> None:

@@ -1,7 +1,6 @@
 """Block sizes of the attention kernels, a plain function of shape, dtype and chip. Knows neither triton nor a GPU.
 
-Three ways, by what fits in registers: ``whole`` (one program a user), ``held`` (blocks of rows, all keys beside them,
-the relation map held for all heads) and ``blocked`` (keys pass in blocks).
+Two ways, by what fits in registers: ``whole`` (one program a user) and ``blocked`` (keys or rows pass in blocks).
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from typing import Literal
 
 import torch
 
+from mmgrec_kernels._chips import shared_memory
 from mmgrec_kernels._tuned import tuned
 
-__all__ = ["HELD_LENGTH", "SIZES", "WHOLE_LENGTH", "Blocks", "Plan", "plan", "unsupported"]
+__all__ = ["SIZES", "WHOLE_LENGTH", "Blocks", "Plan", "plan", "unsupported"]
 
 WHOLE_LENGTH = 64  # up to here one program holds a whole user
-HELD_LENGTH = 256  # up to here a row of 16-bit scores fits in registers
 SIZES = (16, 32, 64, 128)  # head widths
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -38,7 +37,7 @@ class Blocks:
 class Plan:
     """Blocks of one way's kernels; ``whole`` has no use for ``columns``: its rows' kernel does all the backward."""
 
-    way: Literal["whole", "held", "blocked"]
+    way: Literal["whole", "blocked"]
     forward: Blocks
     rows: Blocks
     columns: Blocks
@@ -52,7 +51,7 @@ def plan(*, length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
     >>> found.way, str(found.rows)
     ('whole', '32x32, 4 warps')
     """
-    found = _rules(length, size, dtype)
+    found = _rules(length, size, dtype, chip)
     padded = max(16, 1 << (length - 1).bit_length())
     better = tuned("relation_attention", chip, padded, size, dtype.itemsize)
     return replace(
@@ -63,7 +62,7 @@ def plan(*, length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
     )
 
 
-def _rules(length: int, size: int, dtype: torch.dtype) -> Plan:
+def _rules(length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
     wide = dtype == torch.float32
     precision = "tf32x3" if wide else "ieee"
     full = max(16, 1 << (length - 1).bit_length())  # all rows or keys
@@ -71,14 +70,15 @@ def _rules(length: int, size: int, dtype: torch.dtype) -> Plan:
         forward = _whole(full, size, _WHOLE_FORWARD_WARPS[wide])
         rows = _whole(full, size, _WHOLE_ROWS_WARPS[wide])
         return Plan(way="whole", forward=forward, rows=rows, columns=rows, precision=precision)
-    if length <= HELD_LENGTH and not wide and size <= 64:
-        part = 64 if full <= 128 and size <= 32 else 32
-        rows = Blocks(rows=part, keys=full, warps=8)
+    if not wide and size <= 64:  # found by timing on an H100: 200 and 66 items, heads of 64
+        many = length > 128 and shared_memory(chip) >= _MANY_SHARED
         return Plan(
-            way="held",
-            forward=rows,
-            rows=rows,
-            columns=Blocks(rows=full, keys=part, warps=8),
+            way="blocked",
+            forward=Blocks(rows=64, keys=64, warps=4, stages=3)
+            if many
+            else Blocks(rows=64, keys=32, warps=4, stages=2),
+            rows=Blocks(rows=64, keys=32, warps=4, stages=2),
+            columns=Blocks(rows=32, keys=64, warps=4, stages=2),
             precision=precision,
         )
     forward = Blocks(rows=32 if wide else 64, keys=32, warps=4 if size <= 64 else 8)
@@ -90,6 +90,7 @@ def _whole(full: int, size: int, per_warp: int) -> Blocks:
     return Blocks(rows=full, keys=full, warps=min(8, max(1, full * max(full, size) // per_warp)))
 
 
+_MANY_SHARED = 128 * 1024  # bytes that a chip must have for three copies of a block of 64 keys
 _WHOLE_FORWARD_WARPS = {False: 1024, True: 512}  # entries of the largest tile that one warp takes on
 _WHOLE_ROWS_WARPS = {False: 512, True: 256}
 

@@ -1,9 +1,8 @@
-"""Triton kernels of relation-aware attention: a forward; a backward by rows and, for long histories, by columns.
+"""Triton kernels of relation-aware attention over short histories: a program owns one user, forward and backward.
 
-A program owns one user and a block of query rows (or key columns) with *all* keys (or queries) beside it, and loops
-over the heads: the relation map is made once and serves them all, its gradient is summed over them in registers,
-softmax needs no second pass, and no two programs write the same place. Scores are in base 2 (``exp2``). Knows nothing
-of torch.
+It has all rows and keys in registers and loops over the heads: the relation map is made once and serves them all, its
+gradient is summed over them, softmax needs no second pass, and no two programs write the same place. Scores are in base
+2 (``exp2``). Long histories: `triton_blocked`. Knows nothing of torch.
 
 ``WIDEN`` multiplies in float32 whatever the inputs' dtype: the interpreter multiplies the raw bits of a bfloat16.
 """
@@ -14,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["backward_columns", "backward_rows", "forward"]
+__all__ = ["backward", "forward"]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 
@@ -83,9 +82,9 @@ def forward(
     PRECISION: tl.constexpr,
     WIDEN: tl.constexpr,
 ):
-    """Output rows of one user, and the log-sum-exp of their scores (base 2) for the backward."""
+    """The output of one user, and the log-sum-exp of their scores (base 2) for the backward."""
     user = tl.program_id(0).to(tl.int64)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    rows = tl.arange(0, ROWS)
     keys = tl.arange(0, KEYS)
     dims = tl.arange(0, SIZE)
     ok_rows = rows < length
@@ -120,7 +119,7 @@ def forward(
 
 
 @triton.jit
-def backward_rows(
+def backward(
     q_ptr,
     k_ptr,
     v_ptr,
@@ -140,7 +139,6 @@ def backward_rows(
     drv_ptr,
     ds_qk_ptr,
     ds_v_ptr,
-    delta_ptr,
     stride_user,
     stride_head,
     stride_row,
@@ -150,17 +148,12 @@ def backward_rows(
     SIZE: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
-    WHOLE: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDEN: tl.constexpr,
 ):
-    """Gradients that belong to query rows; with ``WHOLE`` the block holds all rows, and the keys' gradients come too.
-
-    Otherwise ``delta`` (each row's sum of weight x its gradient) is left for :func:`backward_columns`.
-    """
+    """All gradients of one user."""
     user = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1)
-    rows = block * ROWS + tl.arange(0, ROWS)
+    rows = tl.arange(0, ROWS)
     keys = tl.arange(0, KEYS)
     dims = tl.arange(0, SIZE)
     ok_rows = rows < length
@@ -177,8 +170,7 @@ def backward_rows(
     factor = scale * LOG2_E
     relation = _product(_operand(rq, rq_ptr, WIDEN), tl.trans(_operand(rk, rq_ptr, WIDEN)), PRECISION)  # [ROWS, KEYS]
     d_map = tl.zeros([ROWS, KEYS], tl.float32)  # of the relation scores, summed over the heads
-    if WHOLE:
-        d_shared = tl.zeros([KEYS, SIZE], tl.float32)  # of the relation values, summed over the heads
+    d_shared = tl.zeros([KEYS, SIZE], tl.float32)  # of the relation values, summed over the heads
 
     for head in tl.range(HEADS):
         base = user * stride_user + head * stride_head
@@ -204,111 +196,20 @@ def backward_rows(
         d_scores_op = _operand(d_scores, q_ptr, WIDEN)
         dq = _product(d_scores_op, k_op, PRECISION)
         tl.store(dq_ptr + here_rows, dq.to(dq_ptr.dtype.element_ty), mask=ok_rows[:, None])
-        if WHOLE:
-            dk = _product(tl.trans(d_scores_op), q_op, PRECISION)
-            dv = _product(tl.trans(_operand(weights, q_ptr, WIDEN)), d_out_op, PRECISION)
-            tl.store(dk_ptr + here_keys, dk.to(dk_ptr.dtype.element_ty), mask=ok_keys[:, None])
-            tl.store(dv_ptr + here_keys, dv.to(dv_ptr.dtype.element_ty), mask=ok_keys[:, None])
-            d_shared += dv
-        else:
-            tl.store(delta_ptr + at_stats, delta, mask=ok_rows)
+        dk = _product(tl.trans(d_scores_op), q_op, PRECISION)
+        dv = _product(tl.trans(_operand(weights, q_ptr, WIDEN)), d_out_op, PRECISION)
+        tl.store(dk_ptr + here_keys, dk.to(dk_ptr.dtype.element_ty), mask=ok_keys[:, None])
+        tl.store(dv_ptr + here_keys, dv.to(dv_ptr.dtype.element_ty), mask=ok_keys[:, None])
+        d_shared += dv
 
-    tl.store(ds_qk_ptr + user * tl.num_programs(1) + block, tl.sum(d_map * relation))
+    tl.store(ds_qk_ptr + user, tl.sum(d_map * relation))
     d_map_op = _operand(d_map * s_qk, q_ptr, WIDEN)
     rk = _load(rk_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
     drq = _product(d_map_op, _operand(rk, rk_ptr, WIDEN), PRECISION)
     tl.store(drq_ptr + shared + at_rows, drq.to(drq_ptr.dtype.element_ty), mask=ok_rows[:, None])
-    if WHOLE:
-        rq = _load(rq_ptr, shared, rows, dims, SIZE, ok_rows)  # [ROWS, SIZE]
-        rv = _load(rv_ptr, shared, keys, dims, SIZE, ok_keys).to(tl.float32)  # [KEYS, SIZE]
-        drk = _product(tl.trans(d_map_op), _operand(rq, rq_ptr, WIDEN), PRECISION)
-        tl.store(drk_ptr + shared + at_keys, drk.to(drk_ptr.dtype.element_ty), mask=ok_keys[:, None])
-        tl.store(drv_ptr + shared + at_keys, (d_shared * s_v).to(drv_ptr.dtype.element_ty), mask=ok_keys[:, None])
-        tl.store(ds_v_ptr + user, tl.sum(d_shared * rv))
-
-
-@triton.jit
-def backward_columns(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    rq_ptr,
-    rk_ptr,
-    rv_ptr,
-    s_qk_ptr,
-    s_v_ptr,
-    keep_ptr,
-    d_out_ptr,
-    lse_ptr,
-    delta_ptr,
-    dk_ptr,
-    dv_ptr,
-    drk_ptr,
-    drv_ptr,
-    ds_v_ptr,
-    stride_user,
-    stride_head,
-    stride_row,
-    length,
-    scale,
-    HEADS: tl.constexpr,
-    SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
-    KEYS: tl.constexpr,
-    PRECISION: tl.constexpr,
-    WIDEN: tl.constexpr,
-):
-    """Gradients that belong to a block of ``KEYS`` keys, all rows beside it; maps are transposed, ``[KEYS, ROWS]``."""
-    user = tl.program_id(0).to(tl.int64)
-    block = tl.program_id(1)
-    keys = block * KEYS + tl.arange(0, KEYS)
-    rows = tl.arange(0, ROWS)
-    dims = tl.arange(0, SIZE)
-    ok_rows = rows < length
-    ok_keys = keys < length
-    shared = user * length * SIZE
-    at_keys = keys[:, None] * SIZE + dims[None, :]
-    rq = _load(rq_ptr, shared, rows, dims, SIZE, ok_rows)  # [ROWS, SIZE]
-    rk = _load(rk_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
-    s_qk = tl.load(s_qk_ptr + user).to(tl.float32)
-    s_v = tl.load(s_v_ptr + user).to(tl.float32)
-    keep = tl.load(keep_ptr + user * length + keys, mask=ok_keys, other=0) != 0  # [KEYS]
-
-    factor = scale * LOG2_E
-    relation = (
-        _product(_operand(rk, rq_ptr, WIDEN), tl.trans(_operand(rq, rq_ptr, WIDEN)), PRECISION) * s_qk
-    )  # [KEYS, ROWS]
-    d_map = tl.zeros([KEYS, ROWS], tl.float32)
-    d_shared = tl.zeros([KEYS, SIZE], tl.float32)
-
-    for head in tl.range(HEADS):
-        base = user * stride_user + head * stride_head
-        here_keys = base + keys[:, None] * stride_row + dims[None, :]
-        q = _load(q_ptr, base, rows, dims, stride_row, ok_rows)  # [ROWS, SIZE]
-        k = _load(k_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
-        v = _load(v_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
-        rv = _load(rv_ptr, shared, keys, dims, SIZE, ok_keys)  # cached; frees registers
-        d_out = _load(d_out_ptr, base, rows, dims, stride_row, ok_rows)  # [ROWS, SIZE]
-        at_stats = (user * HEADS + head) * length + rows
-        lse = tl.load(lse_ptr + at_stats, mask=ok_rows, other=float("inf"))  # [ROWS]
-        delta = tl.load(delta_ptr + at_stats, mask=ok_rows, other=0.0)  # [ROWS]
-        q_op = _operand(q, q_ptr, WIDEN)
-        d_out_op = _operand(d_out, q_ptr, WIDEN)
-        values = _values(v, rv, s_v, q_ptr, WIDEN)
-        scores = (_product(_operand(k, q_ptr, WIDEN), tl.trans(q_op), PRECISION) + relation) * factor  # [KEYS, ROWS]
-        weights = _weights(scores, keep[:, None], lse[None, :])  # [KEYS, ROWS]
-        dv = _product(_operand(weights, q_ptr, WIDEN), d_out_op, PRECISION)  # [KEYS, SIZE]
-        d_weights = _product(values, tl.trans(d_out_op), PRECISION)  # [KEYS, ROWS]
-        d_scores = weights * (d_weights - delta[None, :]) * scale
-        d_map += d_scores
-        d_shared += dv
-        dk = _product(_operand(d_scores, q_ptr, WIDEN), q_op, PRECISION)
-        tl.store(dk_ptr + here_keys, dk.to(dk_ptr.dtype.element_ty), mask=ok_keys[:, None])
-        tl.store(dv_ptr + here_keys, dv.to(dv_ptr.dtype.element_ty), mask=ok_keys[:, None])
-
     rq = _load(rq_ptr, shared, rows, dims, SIZE, ok_rows)  # [ROWS, SIZE]
     rv = _load(rv_ptr, shared, keys, dims, SIZE, ok_keys).to(tl.float32)  # [KEYS, SIZE]
-    drk = _product(_operand(d_map * s_qk, rq_ptr, WIDEN), _operand(rq, rq_ptr, WIDEN), PRECISION)
+    drk = _product(tl.trans(d_map_op), _operand(rq, rq_ptr, WIDEN), PRECISION)
     tl.store(drk_ptr + shared + at_keys, drk.to(drk_ptr.dtype.element_ty), mask=ok_keys[:, None])
     tl.store(drv_ptr + shared + at_keys, (d_shared * s_v).to(drv_ptr.dtype.element_ty), mask=ok_keys[:, None])
-    tl.store(ds_v_ptr + user * tl.num_programs(1) + block, tl.sum(d_shared * rv))
+    tl.store(ds_v_ptr + user, tl.sum(d_shared * rv))

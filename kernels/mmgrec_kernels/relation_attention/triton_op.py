@@ -136,25 +136,20 @@ def _backward(
     ds_qk = q.new_empty(users, row_blocks, dtype=torch.float32)  # each block's part: summed in order, never by atomics
     ds_v = q.new_empty(users, key_blocks, dtype=torch.float32)
     rest = _rest(inputs[0])
-    if chosen.way == "blocked":
+    if chosen.way == "whole":
+        kernels.backward[(users,)](
+            *inputs, *(dq, dk, dv, drq, drk, drv, ds_qk, ds_v), *rest, **_constants(q, chosen, rows, 1)
+        )
+    else:
         delta = (d_out.float() * out.float()).sum(dim=-1)  # [B, H, T], each row's sum of weight x its gradient
         blocked.backward_rows_blocked[(users, row_blocks)](
             *inputs, *(delta, dq, drq, ds_qk), *rest, **_constants(q, chosen, rows, _ceil(length, rows.keys))
         )
-        columns_kernel, passing = blocked.backward_columns_blocked, _ceil(length, columns.rows)
-    else:
-        delta = torch.empty_like(lse)
-        kernels.backward_rows[(users, row_blocks)](
+        blocked.backward_columns_blocked[(users, key_blocks)](
             *inputs,
-            *(dq, dk, dv, drq, drk, drv, ds_qk, ds_v, delta),
+            *(delta, dk, dv, drk, drv, ds_v),
             *rest,
-            **_constants(q, chosen, rows, 1),
-            WHOLE=chosen.way == "whole",
-        )
-        columns_kernel, passing = kernels.backward_columns, 1
-    if chosen.way != "whole":
-        columns_kernel[(users, key_blocks)](
-            *inputs, *(delta, dk, dv, drk, drv, ds_v), *rest, **_constants(q, chosen, columns, passing)
+            **_constants(q, chosen, columns, _ceil(length, columns.rows)),
         )
     return dq, dk, dv, drq, drk, drv, ds_qk.sum(dim=1).to(s_qk.dtype), ds_v.sum(dim=1).to(s_v.dtype)
 

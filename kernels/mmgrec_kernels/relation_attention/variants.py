@@ -17,6 +17,7 @@ _FLOAT32 = ("lse_ptr", "delta_ptr", "ds_qk_ptr", "ds_v_ptr")
 _SHAPES = (  # length, size, dtype
     (32, 64, torch.bfloat16),
     (64, 64, torch.bfloat16),
+    (66, 64, torch.bfloat16),
     (200, 64, torch.bfloat16),
     (32, 16, torch.float32),
     (32, 64, torch.float32),
@@ -39,12 +40,7 @@ def variants(chip: int) -> list[Variant]:
                 (blocked.backward_columns_blocked, chosen.columns, {"BLOCKS": -(-length // chosen.columns.rows)}),
             ]
         else:
-            launches = [
-                (kernels.forward, chosen.forward, {}),
-                (kernels.backward_rows, chosen.rows, {"WHOLE": chosen.way == "whole"}),
-            ]
-            if chosen.way == "held":
-                launches.append((kernels.backward_columns, chosen.columns, {}))
+            launches = [(kernels.forward, chosen.forward, {}), (kernels.backward, chosen.rows, {})]
         for kernel, blocks, more in launches:
             constants = {
                 "HEADS": _HEADS,

@@ -19,10 +19,10 @@ NONE = tl.constexpr(2147483647)
 
 @triton.jit
 def _smallest(scores, codes):
-    """Smallest score of each row, its (lowest) code, and the scores without that entry."""
+    """Smallest score of each row, its (lowest) code, and where it stands."""
     best = tl.min(scores, axis=1)
-    code = tl.min(tl.where(scores == best[:, None], codes[None, :], NONE), axis=1)
-    return best, code, tl.where(codes[None, :] == code[:, None], float("inf"), scores)
+    code = tl.min(tl.where(scores == best[:, None], codes, NONE), axis=1)
+    return best, code, codes == code[:, None]
 
 
 @triton.jit
@@ -73,41 +73,43 @@ def lookup(
         centred = rest - mean[None, :]
         norm = tl.sqrt(tl.sum(centred * centred, axis=1))  # [ROWS]
         bound = unit * (norm + radius) * radius + 1e-37
-        first = tl.full([ROWS], float("inf"), tl.float32)
-        second = tl.full([ROWS], float("inf"), tl.float32)
-        third = tl.full([ROWS], float("inf"), tl.float32)
-        code = tl.zeros([ROWS], tl.int32)
-        runner = tl.zeros([ROWS], tl.int32)
+        # Each column keeps the three best of the codewords that pass through it, ascending, and the best two's codes
+        first = tl.full([ROWS, BLOCK], float("inf"), tl.float32)
+        second = first
+        third = first
+        code_1 = tl.full([ROWS, BLOCK], NONE, tl.int32)
+        code_2 = code_1
 
         for start in tl.range(0, CODES, BLOCK):
             codes = start + tl.arange(0, BLOCK)
             at_codes = level * CODES + codes
-            half_norms = tl.load(half_norms_ptr + at_codes)  # [BLOCK]
-            words = tl.load(centred_ptr + at_codes[:, None] * DIM + dims[None, :])  # [BLOCK, DIM]
+            scores = tl.load(half_norms_ptr + at_codes)[None, :]  # [1, BLOCK]
             if USE_DOT:
-                product = tl.dot(centred, tl.trans(words), input_precision=PRECISION, out_dtype=tl.float32)
+                words = tl.load(centred_ptr + at_codes[:, None] * DIM + dims[None, :])  # [BLOCK, DIM]
+                scores = scores - tl.dot(centred, tl.trans(words), input_precision=PRECISION, out_dtype=tl.float32)
             else:
-                product = tl.sum(centred[:, None, :] * words[None, :, :], axis=2)
-            scores = half_norms[None, :] - product  # [ROWS, BLOCK]
-            a1, c1, scores = _smallest(scores, codes)
-            a2, c2, scores = _smallest(scores, codes)
-            a3 = tl.min(scores, axis=1)
-            # Merge two sorted triples; the running one holds lower codes, so it keeps what ties.
-            third = tl.minimum(tl.minimum(third, a3), tl.maximum(tl.maximum(first, a1), tl.minimum(second, a2)))
-            third = tl.minimum(third, tl.maximum(second, a2))
-            takes = a1 < first
-            loser = tl.where(takes, first, a1)
-            loser_code = tl.where(takes, code, c1)
-            follower = tl.where(takes, a2, second)
-            follower_code = tl.where(takes, c2, runner)
-            first = tl.where(takes, a1, first)
-            code = tl.where(takes, c1, code)
-            second = tl.minimum(loser, follower)
-            runner = tl.where(loser <= follower, loser_code, follower_code)
+                for one in tl.static_range(DIM):
+                    column = tl.sum(tl.where(dims[None, :] == one, centred, 0.0), axis=1)  # [ROWS]
+                    scores = scores - column[:, None] * tl.load(centred_ptr + at_codes * DIM + one)[None, :]
+            best = scores < first  # [ROWS, BLOCK]; what ties keeps the lower code, which came before
+            better = scores < second
+            third = tl.minimum(third, tl.maximum(second, scores))
+            code_2 = tl.where(best, code_1, tl.where(better, codes[None, :], code_2))
+            second = tl.minimum(second, tl.maximum(first, scores))
+            code_1 = tl.where(best, codes[None, :], code_1)
+            first = tl.minimum(first, scores)
+
+        # The three best of all columns: where the best stood, its column's next one moves up
+        nearest, code, taken = _smallest(first, code_1)
+        first = tl.where(taken, second, first)
+        code_1 = tl.where(taken, code_2, code_1)
+        second = tl.where(taken, third, second)
+        next_one, runner, taken = _smallest(first, code_1)
+        third_one = tl.min(tl.where(taken, second, first), axis=1)
 
         code = tl.minimum(code, count - 1)  # vectors that are not finite
         runner = tl.minimum(runner, count - 1)
-        near = ok_rows & ((second - first > bound) == 0)  # a comparison with NaN is false
+        near = ok_rows & ((next_one - nearest > bound) == 0)  # a comparison with NaN is false
         if tl.max(near.to(tl.int32), axis=0) > 0:
             mine = tl.load(words_ptr + (level * CODES + code)[:, None] * DIM + dims[None, :])
             theirs = tl.load(words_ptr + (level * CODES + runner)[:, None] * DIM + dims[None, :])
@@ -115,15 +117,15 @@ def lookup(
             d_theirs = _distance(rest, theirs)
             swaps = near & ((d_theirs < d_mine) | ((d_theirs == d_mine) & (runner < code)))
             code = tl.where(swaps, runner, code)
-        crowded = ok_rows & ((third - first > bound) == 0) & (count > 2)
+        crowded = ok_rows & ((third_one - nearest > bound) == 0) & (count > 2)
         if tl.max(crowded.to(tl.int32), axis=0) > 0:
-            nearest = tl.full([ROWS], float("inf"), tl.float64)
+            least = tl.full([ROWS], float("inf"), tl.float64)
             exact = tl.zeros([ROWS], tl.int32)
             for candidate in tl.range(CODES):
                 word = tl.load(words_ptr + (level * CODES + candidate) * DIM + dims)  # [DIM]
                 away = _distance(rest, word[None, :])
-                closer = (away < nearest) & (candidate < count)
-                nearest = tl.where(closer, away, nearest)
+                closer = (away < least) & (candidate < count)
+                least = tl.where(closer, away, least)
                 exact = tl.where(closer, candidate, exact)
             code = tl.where(crowded, exact, code)
 
