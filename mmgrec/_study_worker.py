@@ -93,6 +93,7 @@ def work() -> None:
                     shelf=Path(task["shelf"]),
                     keep_weights=task["keep_weights"],
                     reporter=teller,
+                    device=torch.device(task["device"]),
                 )
                 teller.say(event="done")
             except Exception as error:

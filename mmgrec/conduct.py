@@ -53,7 +53,9 @@ def plan(study: Study, out: Path) -> Plan:
     return Plan(study=study, out=out, fingerprints={one.name: load_study_data(one).fingerprint for one in study.data})
 
 
-def conduct(study: Study, out: Path, *, jobs: int = 1, threads: int = 1, watch: Watch | None = None) -> Json:
+def conduct(
+    study: Study, out: Path, *, jobs: int = 1, threads: int = 1, device: str = "cpu", watch: Watch | None = None
+) -> Json:
     """Make what is missing, then the tables.
 
     Args:
@@ -61,6 +63,7 @@ def conduct(study: Study, out: Path, *, jobs: int = 1, threads: int = 1, watch: 
         out: its folder.
         jobs: cells made at the same time, each in a process of its own.
         threads: of each process.
+        device: where their tensors live, by torch's name.
         watch: who watches.
 
     Returns:
@@ -77,7 +80,7 @@ def conduct(study: Study, out: Path, *, jobs: int = 1, threads: int = 1, watch: 
     with lock(out / "lock"):
         write_atomically(out / MARK, toml_text({"study": study.name}).encode())
         made = plan(study, out)
-        work = _Conductor(plan=made, jobs=jobs, threads=threads, watch=watch or _Silent())
+        work = _Conductor(plan=made, jobs=jobs, threads=threads, device=device, watch=watch or _Silent())
         try:
             work.run()
         finally:  # stopped, the tables tell what is finished
@@ -90,6 +93,7 @@ class _Conductor:
     plan: Plan
     jobs: int
     threads: int
+    device: str
     watch: Watch
     running: dict[Worker, tuple[Job, float]] = field(default_factory=dict)
     done: int = 0
@@ -161,6 +165,7 @@ class _Conductor:
                 "test": job.test,
                 "keep_weights": job.cell.seed == self.plan.study.options.seeds[0],
                 "threads": self.threads,
+                "device": self.device,
             }
         )
 

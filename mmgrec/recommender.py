@@ -101,8 +101,8 @@ class MMGRec(Recommender):
 
         return replace(fitted, hybrid=self.rescoring.fit(data, representations, search, context))
 
-    def restore(self, state: dict[str, Tensor]) -> FittedMMGRec:
-        """The fitted model again, from `FittedMMGRec.state`."""
+    def restore(self, state: dict[str, Tensor], *, device: torch.device | None = None) -> FittedMMGRec:
+        """The fitted model again, from `FittedMMGRec.state`; it searches on `device`, the CPU by default."""
         representations = Representations(user=state["representations.user"], item=state["representations.item"])
         semantic = tuple(state["rec_ids.level_sizes"].tolist())
         rec_ids = RecIDTable(token=state["rec_ids.token"], level_sizes=semantic)
@@ -111,7 +111,8 @@ class MMGRec(Recommender):
         history = Interactions(
             user=state["history.user"], item=state["history.item"], num_users=num_users, num_items=num_items
         )
-        fitted = self._untrained(representations, codes, rec_ids, history, Context())
+        context = Context() if device is None else Context(device=device)
+        fitted = self._untrained(representations, codes, rec_ids, history, context)
         prefix = "network."
         fitted.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         return replace(fitted, hybrid=self.rescoring.restore(state))

@@ -112,8 +112,8 @@ class Run:
             )
         return data
 
-    def fitted(self, label: str = "mmgrec") -> FittedMMGRec:
-        """A model of the run, ready to recommend.
+    def fitted(self, label: str = "mmgrec", *, device: torch.device | None = None) -> FittedMMGRec:
+        """A model of the run, ready to recommend on `device`, the CPU by default.
 
         Raises:
             RunError: if the run has no weights of this model.
@@ -122,7 +122,7 @@ class Run:
             file = self.folder.sealed(f"{WEIGHTS}/{slug(label)}.safetensors")
             if model.label == label and isinstance(model.recommender, MMGRec) and file is not None:
                 try:
-                    return model.recommender.restore(load_tensors(file.read_bytes()))
+                    return model.recommender.restore(load_tensors(file.read_bytes()), device=device)
                 except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
                     reason = " ".join(str(error).split())[:120]
                     raise RunError(
@@ -138,11 +138,19 @@ class Run:
         return str(self.folder.json(MANIFEST).get(f"{WEIGHTS}/{slug(label)}.safetensors", ""))
 
     @contained()
-    def evaluated(self, label: str, *, split: Split, mask: Mask | None = None, top_k: tuple[int, ...] = ()) -> Report:
-        """Evaluate a stored model again; what is not given is the run's own."""
+    def evaluated(
+        self,
+        label: str,
+        *,
+        split: Split,
+        mask: Mask | None = None,
+        top_k: tuple[int, ...] = (),
+        device: torch.device | None = None,
+    ) -> Report:
+        """Evaluate a stored model again; what is not given is the run's own, but the device, which is the CPU."""
         options = self.experiment.options
         return evaluate(
-            self.fitted(label),
+            self.fitted(label, device=device),
             self.data(),
             split=split,
             metrics=self.experiment.metrics,

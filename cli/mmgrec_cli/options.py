@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "Data",
     "DecoderName",
+    "Device",
     "Json",
     "Mask",
     "Position",
@@ -58,6 +59,7 @@ Config = Annotated[str, typer.Option("--config", help="A TOML file, or a run fol
 Mask = Annotated[
     str, typer.Option("--mask", help="Never recommended at test time: train+valid, or train.", metavar="PARTS")
 ]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunPath = Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN", show_default=False)]
 
@@ -122,6 +124,8 @@ def device_of(name: str) -> torch.device:
 
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("neither cpu nor cuda")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(

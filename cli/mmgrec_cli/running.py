@@ -31,7 +31,7 @@ def run(
     threads: Annotated[
         int, typer.Option("--threads", help="CPU threads; 0: torch's choice.", min=0, max=given.MOST_THREADS)
     ] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    device: given.Device = "cpu",
     json: given.Json = False,
 ) -> None:
     """Do the whole job: data in; Rec-IDs, a trained model, an evaluation and a run folder out.

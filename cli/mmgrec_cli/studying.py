@@ -29,6 +29,7 @@ def study(
     seeds: Annotated[int | None, typer.Option("--seeds", help="So many seeds, from 0 [5].", max=10_000)] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Cells made at the same time.", min=1)] = 1,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads of each.", min=1, max=given.MOST_THREADS)] = 1,
+    device: given.Device = "cpu",
     out: Annotated[str, typer.Option("--out", help="The study's folder [studies/NAME].", metavar="DIR")] = "",
     models: Annotated[str, typer.Option("--models", help="Only these rows.", metavar="A,B")] = "",
     against: Annotated[str, typer.Option("--against", help="The model that is tested against all others.")] = "",
@@ -55,6 +56,7 @@ def study(
                 "", ("study", "what it shows", "models"), [(r["study"], r["title"], len(r["models"])) for r in rows]
             )
         return
+    chosen = str(given.device_of(device)) if device != "cpu" else device  # torch is not loaded for nothing
     made = _study_of(name, [*data, *more], seeds, models, against, sets, mask, grid_size)
     folder = Path(out) if out else Path("studies") / made.name
     for one in made.absent:
@@ -75,7 +77,7 @@ def study(
         return
     from mmgrec.conduct import conduct
 
-    told = conduct(made, folder, jobs=jobs, threads=threads, watch=_Watcher())
+    told = conduct(made, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
     if json:
         render.as_json(told)
     else:

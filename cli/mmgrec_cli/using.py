@@ -36,6 +36,7 @@ def recommend(
     ] = 100_000,
     model: Label = "mmgrec",
     data: given.Data = "",
+    device: given.Device = "cpu",
     json: given.Json = False,
 ) -> None:
     """Write recommendations for users: user, rank, item, score, in the data's own ids.
@@ -48,11 +49,12 @@ def recommend(
 
     known = given.one_of("--exclude", exclude, serving.KNOWN)
     sharded = serving.format_of(out) is None
+    chosen = given.device_of(device)
     opened = Run.open(run, data_path=data or None)
     dataset = opened.data()
     wanted = serving.user_numbers(serving.read_ids(users, "user"), dataset, where=str(users))
     allowed = serving.allowed_items(Path(allow), dataset) if allow else None
-    fitted = opened.fitted(model)
+    fitted = opened.fitted(model, device=chosen)
 
     def answer(part: Tensor) -> Iterator[Recommendations]:
         return serving.recommend(fitted, dataset, part, top_k=top_k, known=known, allowed=allowed)
@@ -87,6 +89,7 @@ def evaluate(
     ] = [],  # noqa: B006
     model: Label = "mmgrec",
     data: given.Data = "",
+    device: given.Device = "cpu",
     json: given.Json = False,
 ) -> None:
     """Evaluate a stored model again, perhaps on another part, at other lengths or with another mask."""
@@ -95,7 +98,9 @@ def evaluate(
 
     part = given.one_of("--split", split, SPLITS)
     masked = given.one_of("--mask", mask, MASKS) if mask else None
-    report = Run.open(run, data_path=data or None).evaluated(model, split=part, mask=masked, top_k=tuple(top_k))
+    chosen = given.device_of(device)
+    opened = Run.open(run, data_path=data or None)
+    report = opened.evaluated(model, split=part, mask=masked, top_k=tuple(top_k), device=chosen)
     if json:
         render.as_json({"run": run.as_posix(), "model": model, **report.as_dict()})
     else:

@@ -54,12 +54,13 @@ COMMANDS = {
     ("data", "import"): ["--out", "--format", "--user-column", "--min-rating", "--features", "--bag", "--items",
                        "--json"],
     ("ids",): ["--json"],
-    ("recommend",): ["--users", "--out", "-k", "--allow", "--exclude", "--shard-size", "--model", "--data", "--json"],
-    ("evaluate",): ["--split", "--mask", "-k", "--model", "--data", "--json"],
+    ("recommend",): ["--users", "--out", "-k", "--allow", "--exclude", "--shard-size", "--model", "--data", "--device",
+                     "--json"],
+    ("evaluate",): ["--split", "--mask", "-k", "--model", "--data", "--device", "--json"],
     ("compare",): ["--metric", "--split", "--json"],
     ("report",): ["--json"],
     ("study",): ["--data", "--seeds", "--jobs", "--out", "--models", "--against", "--set", "--mask", "--list",
-                 "--plan"],
+                 "--plan", "--device"],
 }  # fmt: skip
 FLAGS = {"--json", "--toml", "--list", "--plan", "--help", "--version"}
 KINDS = {"--set": SETS, "--seed": NUMBERS, "--threads": NUMBERS, "-k": NUMBERS, "--shard-size": NUMBERS,

@@ -46,6 +46,10 @@ def fails(argv: list[str], capsys: Capture) -> tuple[int, str]:
         (["compare", "absent"], "there is no run in this folder"),
         (["recommend", "absent", "--users", "u", "--out", "o.csv"], "end the name in .parquet or .jsonl"),
         (["frobnicate"], "No such command"),
+        (["run", "--device", "meta"], "--device meta: not usable here"),
+        (["study", "overall", "--device", "cuda:77"], "--device cuda:77: not usable here"),
+        (["evaluate", "absent", "--device", "gpu"], "--device gpu: not usable here"),
+        (["recommend", "absent", "--users", "u", "--out", "o", "--device", "gpu"], "--device gpu: not usable here"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_code_2(

@@ -13,6 +13,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from mmgrec.conduct import conduct
+from mmgrec.study import Study
+
 TINY = """
 seeds = 2
 [data]
@@ -157,6 +160,17 @@ def test_overall_with_two_seeds(tmp_path: Path) -> None:
     assert all(row["seeds"] == [0, 1] for row in rows.values())
     assert all(row["defects"] == 0 for row in rows.values())
     assert {one["against"] for one in told["data"][0]["tests"]["recall@10"]} == set(rows) - {"mmgrec"}
+
+
+def test_cells_are_made_on_the_device_that_was_named(tmp_path: Path) -> None:
+    made = Study.of("mine", {"models": {"popularity": {}}, "seeds": 1})
+    conduct(made, tmp_path / "here")
+    conduct(made, tmp_path / "there", device="meta")  # popularity has no tensor there; it only tells where it was made
+    devices = [
+        json.loads(next((tmp_path / name / "cells").glob("*/cell.json")).read_text())["device"]
+        for name in ("here", "there")
+    ]
+    assert devices == ["cpu", "meta"]
 
 
 def test_a_failing_model_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -65,6 +65,18 @@ def test_it_works_elsewhere_and_gives_the_same_lists(name: str) -> None:
     assert there.metrics == pytest.approx(here.metrics, abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")  # it is copied: these are not meta
+def test_a_stored_model_searches_elsewhere() -> None:
+    recipe, data = mmgrec(), tiny_data()
+    fitted = recipe.fit(data, Context(seed=0))
+    here = evaluate(fitted, data, top_k=(5,))
+    with elsewhere() as device:
+        again = recipe.restore(fitted.state(), device=device)
+        assert isinstance(again.network.begin, There)
+        there = evaluate(again, data, top_k=(5,))
+    assert torch.equal(there.item, here.item)
+
+
 def test_two_devices_do_not_mix() -> None:
     with elsewhere() as device:
         far, near = torch.ones(3).to(device), torch.ones(3)
