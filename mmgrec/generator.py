@@ -154,11 +154,12 @@ class GeneratorTask(Task[_Batch]):
         user, column = real.nonzero(as_tuple=True)  # M choices
         place = places[user, column]
         level = place % self.trie.num_levels
+        order = level.argsort(stable=True)  # the choices of a level side by side
+        sizes = level.bincount(minlength=self.trie.num_levels).tolist()
         rows = user * places.shape[1] + column
         flat = state.reshape(-1, state.shape[-1])
         losses = {}
-        for one in range(self.trie.num_levels):
-            here = level == one
+        for one, here in enumerate(order.split(sizes)):
             losses[f"level{one}"] = self._level_loss(
                 one, batch, torch.nn.functional.embedding(rows[here], flat), user[here], place[here], path
             )
