@@ -40,7 +40,10 @@ def _counted(number: int, noun: str) -> str:
 _RANKING = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "softmax", 1e-2))
 _BPR = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "bpr", 3e-3))
 _SOFTMAX = _temperatures((64, 0.2), (128, 0.2), (64, 0.3))
-_WEAK = _factors((64, "bpr", 0.0), (128, "bpr", 0.0), (64, "bpr", 1e-3))  # a loss of cosines cannot bear L2
+_BM3: list[Table] = [  # a loss of cosines cannot bear L2
+    {"dim": [dim], "regularization": [0.0], "modal_weight": weight}
+    for dim, weight in ((64, 2.0), (128, 2.0), (128, 0.2))
+]
 _HYBRID = {"weight": [0.0, 0.5, 1.0, 2.0], "item_weight": [0.0, 4.0, 8.0, 16.0, 32.0], "candidates": 100}
 _GRAPH = ("graph.dim", "graph.temperature")
 _OWN = tuple(f"quantizer.{name}" for name in _GRAPH)
@@ -70,7 +73,7 @@ _OVERALL: Table = {
             ("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "lightgt", "freedom"), _RANKING
         ),
         "invrl": _factors((128, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2)),
-        "bm3": _WEAK,
+        "bm3": _BM3,
         "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
         "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},
     },
