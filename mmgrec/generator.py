@@ -159,7 +159,7 @@ class GeneratorTask(Task[_Batch]):
         rows = user * places.shape[1] + column
         flat = state.reshape(-1, state.shape[-1])
         losses = {}
-        for one, here in enumerate(order.split(sizes)):
+        for one, here in enumerate(torch.split(order, sizes)):
             losses[f"level{one}"] = self._level_loss(
                 one, batch, torch.nn.functional.embedding(rows[here], flat), user[here], place[here], path
             )
