@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Book", "Goal", "Limits", "Line", "device", "hardware", "limits"]
+__all__ = ["Book", "Goal", "Limits", "Line", "device", "hardware", "limits", "milliseconds"]
 
 RESULTS = Path(__file__).parent / "results"
 _OURS = "mmgrec"
@@ -79,7 +79,7 @@ def limits() -> Limits | None:
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
         calls = (lambda: target.copy_(source)), (lambda: one @ other)
-        copying, product = (statistics.median(_milliseconds(call) for _ in range(10)) / 1e3 for call in calls)
+        copying, product = (statistics.median(milliseconds(call) for _ in range(10)) / 1e3 for call in calls)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
     return Limits(bytes_a_second=2 * source.nbytes / copying, tf32x3_a_second=2 * size**3 / product / 3)
@@ -97,6 +97,7 @@ class Book:
         on_gpu = torch.cuda.is_available()
         self.scale = scale if scale is not None else 1.0
         self.full_size = on_gpu
+        self.limits = limits()  # while the device surely works: what a benchmark breaks costs no figure
         self.lines: list[Line] = []
         self.refusals: list[Refusal] = []
         self.goals: list[Goal] = []
@@ -144,7 +145,7 @@ class Book:
         begun = time.perf_counter()
         for turn in range(turns):
             for name, call in allowed.items():
-                taken[name].append(_milliseconds(call, wall=wall))
+                taken[name].append(milliseconds(call, wall=wall))
             if turn >= 2 and time.perf_counter() - begun > seconds:
                 break
         medians = {}
@@ -226,7 +227,7 @@ class Book:
                     "date": now.isoformat(timespec="seconds"),
                     "hardware": hardware(),
                     "versions": versions(),
-                    "limits": asdict(found) if (found := limits()) is not None else None,
+                    "limits": asdict(self.limits) if self.limits is not None else None,
                     "scale": self.scale,
                     "lines": [asdict(line) for line in self.lines],
                     "not_timed": [asdict(refusal) for refusal in self.refusals],
@@ -248,7 +249,8 @@ def _flush() -> torch.Tensor:
     return torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda")
 
 
-def _milliseconds(call: Callable[[], object], *, wall: bool = False) -> float:
+def milliseconds(call: Callable[[], object], *, wall: bool = False) -> float:
+    """Time of one call; on a GPU the device's alone, with cold caches and the host ahead, unless ``wall``."""
     on_gpu = torch.cuda.is_available()
     if wall or not on_gpu:
         if on_gpu:

@@ -12,9 +12,17 @@ from torch import Tensor
 from mmgrec.interfaces import Stepper, TokenScores
 from mmgrec.recid import RecIDTable, Trie
 
-__all__ = ["DenseMask", "DictTrie", "Padded", "walk"]
+__all__ = ["DenseMask", "DictTrie", "Found", "Padded", "differs", "walk"]
 
+Found = tuple[Tensor, Tensor]  # item and score [B, K]
 Step = Callable[[int, Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+def differs(found: Found, wanted: Found, *, least: float = 0.98) -> str:
+    """What is wrong with a list, in words; rounding may change a place here and there, but ``least`` of them stay."""
+    error = (found[1] - wanted[1]).abs().max().item()
+    same = (found[0] == wanted[0]).float().mean().item()
+    return "" if error < 1e-3 and same > least else f"scores differ by {error:.2g}, {same:.0%} of the items agree"
 
 
 class DictTrie:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from _harness import Book
 from _network import CachedStepper, Network, random_table
-from _walks import DenseMask, DictTrie, Padded, walk
+from _walks import DenseMask, DictTrie, Found, Padded, differs, walk
 
 from mmgrec.interfaces import no_exclusion
 from mmgrec.recid import RecIDTable, Trie
@@ -22,20 +22,11 @@ MOST_GROWTH = 1.3  # of the time per user from 10^5 to 10^7 items
 
 GENERATE = "Hugging Face generate"
 
-Found = tuple[torch.Tensor, torch.Tensor]
-
 
 def ours(network: Network, trie: Trie) -> Found:
     return TrieBeam(num_beams=NUM_BEAMS).decode(
         CachedStepper(network), trie, top_k=TOP_K, exclusion=no_exclusion(network.num_users)
     )
-
-
-def differs(found: Found, wanted: Found) -> str:
-    """What is wrong with a rival's list, in words; rounding may change a place here and there."""
-    error = (found[1] - wanted[1]).abs().max().item()
-    same = (found[0] == wanted[0]).float().mean().item()
-    return "" if error < 1e-3 and same > 0.98 else f"scores differ by {error:.2g}, {same:.0%} of the items agree"
 
 
 def with_a_wide_group(table: RecIDTable, size: int) -> RecIDTable:

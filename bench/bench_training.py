@@ -49,7 +49,7 @@ def make(num_users: int, num_items: int, mean: float) -> tuple[GeneratorTask, Co
         network.to(context.device).train(),
         data,
         rec_ids=rec_ids,
-        trie=trie.to(context.device),
+        trie=trie,
         teacher=both,
         settings=GeneratorTraining(),
         recommend=lambda users, seen: users[:, None],  # nobody validates here

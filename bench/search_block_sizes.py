@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from _harness import milliseconds
 
 from mmgrec_kernels import _tuned, relation_attention, residual_lookup
 from mmgrec_kernels._chips import capability
@@ -203,19 +204,11 @@ def written(text: str, table: Table) -> str:
     return head + mark + ("\n".join([*lines, "}"]) if table else "{}") + rest + tail
 
 
-def milliseconds(call: Callable[[], object]) -> float:
+def median_ms(call: Callable[[], object]) -> float:
     """Median time on the device."""
     for _ in range(3):
         call()
-    taken = []
-    for _ in range(TURNS):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        call()
-        end.record()
-        end.synchronize()
-        taken.append(begin.elapsed_time(end))
-    return statistics.median(taken)
+    return statistics.median(milliseconds(call) for _ in range(TURNS))
 
 
 def compile_share(share: int, jobs: int, operations: list[str]) -> None:
@@ -252,7 +245,7 @@ def main(operations: list[str], jobs: int = 1) -> int:
             list(pool.map(compile_share, range(jobs), [jobs] * jobs, [operations] * jobs))
     for operation in operations:
         for search in SEARCHES[operation](chip, device):
-            found = best(search, milliseconds)
+            found = best(search, median_ms)
             print(f"{operation} {search.key}: {found or 'the rules are best'}", flush=True)
             entries = table.setdefault(operation, {})
             entries.pop(search.key, None)

@@ -111,7 +111,7 @@ class MMGRec(Recommender):
         history = Interactions(
             user=state["history.user"], item=state["history.item"], num_users=num_users, num_items=num_items
         )
-        context = Context() if device is None else Context(device=device)
+        context = Context(device=device or torch.device("cpu"))
         fitted = self._untrained(representations, codes, rec_ids, history, context)
         prefix = "network."
         fitted.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})

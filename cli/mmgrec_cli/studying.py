@@ -56,8 +56,8 @@ def study(
                 "", ("study", "what it shows", "models"), [(r["study"], r["title"], len(r["models"])) for r in rows]
             )
         return
-    chosen = str(given.device_of(device)) if device != "cpu" else device  # torch is not loaded for nothing
     made = _study_of(name, [*data, *more], seeds, models, against, sets, mask, grid_size)
+    chosen = str(given.device_of(device))
     folder = Path(out) if out else Path("studies") / made.name
     for one in made.absent:
         render.note(f"left out: {one}")

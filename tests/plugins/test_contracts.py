@@ -80,6 +80,10 @@ def shipped(kind: str) -> list[str]:
     ]
 
 
+def part(kind: str, name: str) -> Any:  # Any: the part of this kind
+    return build(Registry.discover(environ={}).load(kind, name), TINY.get(name, {}), name)
+
+
 class Made:
     """Makes the plugin that the parametrised fixture names."""
 
@@ -87,7 +91,7 @@ class Made:
     name: str
 
     def make(self) -> Any:  # Any: the part of this kind
-        return build(Registry.discover(environ={}).load(self.kind, self.name), TINY.get(self.name, {}), self.name)
+        return part(self.kind, self.name)
 
 
 class TestQuantizers(Made, QuantizerContract):

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from _elsewhere import DEVICE, There, elsewhere
-from test_contracts import ORDERED, TINY, WHOLE, shipped
+from test_contracts import ORDERED, WHOLE, part, shipped
 
 from mmgrec.evaluation import evaluate
 from mmgrec.generator import GeneratorTraining
 from mmgrec.interfaces import Context, Recommender
 from mmgrec.model import NetworkSettings
 from mmgrec.recommender import MMGRec
-from mmgrec.registry import Registry
 from mmgrec.rescoring import Rescoring
-from mmgrec.settings import build
 from mmgrec.testing import tiny_data, tours
 
 HYBRID = Rescoring(weight=(0.5,), item_weight=(4.0,), candidates=10)
-
-
-def part(kind: str, name: str) -> Any:  # Any: the part of this kind
-    return build(Registry.discover(environ={}).load(kind, name), TINY.get(name, {}), name)
 
 
 def mmgrec(**names: str) -> MMGRec:

@@ -72,12 +72,11 @@ def _rules(length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
         return Plan(way="whole", forward=forward, rows=rows, columns=rows, precision=precision)
     if not wide and size <= 64:  # found by timing on an H100: 200 and 66 items, heads of 64
         many = length > 128 and shared_memory(chip) >= _MANY_SHARED
+        few = Blocks(rows=64, keys=32, warps=4, stages=2)
         return Plan(
             way="blocked",
-            forward=Blocks(rows=64, keys=64, warps=4, stages=3)
-            if many
-            else Blocks(rows=64, keys=32, warps=4, stages=2),
-            rows=Blocks(rows=64, keys=32, warps=4, stages=2),
+            forward=Blocks(rows=64, keys=64, warps=4, stages=3) if many else few,
+            rows=few,
             columns=Blocks(rows=32, keys=64, warps=4, stages=2),
             precision=precision,
         )

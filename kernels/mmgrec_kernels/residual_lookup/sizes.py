@@ -39,8 +39,8 @@ def plan(*, dim: int, codes: int, chip: int) -> Plan:
     """
     padded = 1 << (dim - 1).bit_length()
     use_dot = padded >= 16
-    block = 32 if use_dot else 4  # found by timing on an H100, of 64 and of 4 dimensions
-    block = min(block, max(16, 1 << (codes - 1).bit_length()))
+    # Found by timing on an H100, of 64 and of 4 dimensions
+    block = min(32, max(16, 1 << (codes - 1).bit_length())) if use_dot else 4
     found = Plan(
         rows=64 if use_dot else 128,
         block=block,
