@@ -44,18 +44,24 @@ class ModalityProjection(nn.Module):
         modality: its name.
         dim: D of the result.
         bias: whether there is a b.
+        trained: whether dense features are parameters too, which training goes on with; a bag's stay as they are.
     """
 
     missing: Tensor  # [num_items, 1] bool
+    table: Tensor  # [num_items, F] float32; of a dense modality
 
-    def __init__(self, data: Dataset, modality: str, dim: int, *, bias: bool = True) -> None:
+    def __init__(self, data: Dataset, modality: str, dim: int, *, bias: bool = True, trained: bool = False) -> None:
         super().__init__()
         self.words: FixedMatrix | None = None
         if modality in data.bags:
             self.words = FixedMatrix(bag_matrix(data.bags[modality]))
             size = data.bags[modality].num_words
         else:
-            self.register_buffer("table", centred_features(data, modality).float(), persistent=False)
+            table = centred_features(data, modality).float()
+            if trained:
+                self.table = nn.Parameter(table)
+            else:
+                self.register_buffer("table", table, persistent=False)
             size = data.features[modality].shape[1]
         self.register_buffer("missing", ~data.has_feature(modality)[:, None], persistent=False)
         self.weight = nn.Parameter(torch.empty(dim, size))
@@ -68,12 +74,14 @@ class ModalityProjection(nn.Module):
         if self.words is not None:
             projected = self.words @ self.weight.T
         else:
-            projected = F.linear(self.get_buffer("table"), self.weight)
+            projected = F.linear(self.table, self.weight)
         if self.bias is not None:
             projected = projected + self.bias
         return torch.where(self.missing, self.placeholder, projected)
 
 
-def modality_projections(data: Dataset, dim: int, *, bias: bool = True) -> nn.ModuleDict:
+def modality_projections(data: Dataset, dim: int, *, bias: bool = True, trained: bool = False) -> nn.ModuleDict:
     """A `ModalityProjection` for each modality of the data, by name; empty where there is none."""
-    return nn.ModuleDict({name: ModalityProjection(data, name, dim, bias=bias) for name in data.modalities})
+    return nn.ModuleDict(
+        {name: ModalityProjection(data, name, dim, bias=bias, trained=trained) for name in data.modalities}
+    )

@@ -7,10 +7,11 @@
   times a weight, and L2 regularization; the mean over the interactions of a batch.
 - Items are ranked by ``p(h_u) . p(h_i)``.
 
-Decisions: features are fixed (the authors' code trains them on); the regularization shrinks the free vectors e of a
-batch, not h, and is by default next to nothing, as in the authors' code: losses of cosines take no notice of lengths,
-so that L2 would wear away what lengths say of popularity; an interaction whose item lacks a modality teaches nothing
-about that modality.
+As in the authors' code the features are trained on with everything else, the free vectors start by Xavier's rule, and
+steps are small. Decisions: the regularization shrinks the free vectors e of a batch, not h, and is by default next to
+nothing, as there: losses of cosines take no notice of lengths, so that L2 would wear away what lengths say of
+popularity; an interaction whose item lacks a modality teaches nothing about that modality; the words of a bag have
+learnt vectors, the bags themselves stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 from torch import Tensor, nn
 
 from mmgrec.data import Dataset
@@ -28,7 +29,7 @@ from mmgrec.interfaces import Context
 from mmgrec_plugins._modalities import modality_projections
 from mmgrec_plugins._ranking import EdgeBatch, RankingNetwork
 from mmgrec_plugins.recommenders._factors import FactorRecommender
-from mmgrec_plugins.recommenders._multimodal import free_table, propagated, require_modalities, user_item_graph
+from mmgrec_plugins.recommenders._multimodal import propagated, require_modalities, user_item_graph
 
 __all__ = ["BM3", "BM3Network"]
 
@@ -42,17 +43,28 @@ class BM3Network(RankingNetwork):
         num_layers: of the user-item graph.
         dropout: of the targets.
         modal_weight: of the alignment.
+        train_features: whether dense features are trained on.
     """
 
     ranks = False
 
-    def __init__(self, data: Dataset, *, dim: int, num_layers: int, dropout: float, modal_weight: float) -> None:
+    def __init__(
+        self,
+        data: Dataset,
+        *,
+        dim: int,
+        num_layers: int,
+        dropout: float,
+        modal_weight: float,
+        train_features: bool,
+    ) -> None:
         super().__init__()
         self.num_layers, self.dropout, self.modal_weight = num_layers, dropout, modal_weight
-        self.user, self.item = free_table(data.num_users, dim), free_table(data.num_items, dim)
-        self.projections = modality_projections(data, dim)
+        self.user, self.item = (nn.Parameter(torch.empty(count, dim)) for count in (data.num_users, data.num_items))
+        self.projections = modality_projections(data, dim, trained=train_features)
         self.predictor = nn.Linear(dim, dim)
-        nn.init.xavier_normal_(self.predictor.weight)
+        for table in (self.user, self.item, self.predictor.weight):
+            nn.init.xavier_normal_(table)
         self.adjacency = user_item_graph(data)
 
     def forward(self) -> tuple[Tensor, Tensor]:
@@ -97,12 +109,20 @@ class BM3(FactorRecommender):
 
     losses: Annotated[tuple[Literal["bpr"], ...], MinLen(1)] = ("bpr",)  # only names the optimisation: it ranks nothing
     regularization: Annotated[tuple[float, ...], MinLen(1)] = (0.0, 1e-3)
-    num_layers: Annotated[int, Ge(0)] = 2
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.3  # of the targets
+    batch_size: Annotated[int, Ge(1)] = 2048
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    num_layers: Annotated[int, Ge(0)] = 1
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.5  # of the targets
     modal_weight: Annotated[float, Ge(0)] = 2.0  # of the alignment
+    train_features: bool = True  # dense ones
 
     def network(self, data: Dataset, *, dim: int, context: Context) -> BM3Network:
         require_modalities(data)
         return BM3Network(
-            data, dim=dim, num_layers=self.num_layers, dropout=self.dropout, modal_weight=self.modal_weight
+            data,
+            dim=dim,
+            num_layers=self.num_layers,
+            dropout=self.dropout,
+            modal_weight=self.modal_weight,
+            train_features=self.train_features,
         )
