@@ -40,10 +40,12 @@ def _counted(number: int, noun: str) -> str:
 _RANKING = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "softmax", 1e-2))
 _BPR = _factors((64, "bpr", 1e-2), (128, "bpr", 1e-2), (64, "bpr", 3e-3))
 _SOFTMAX = _temperatures((64, 0.2), (128, 0.2), (64, 0.3))
-_BM3: list[Table] = [  # a loss of cosines cannot bear L2
-    {"dim": [dim], "regularization": [0.0], "modal_weight": weight, "num_layers": layers, "dropout": dropout}
-    for dim, weight, layers, dropout in ((64, 2.0, 1, 0.5), (128, 2.0, 1, 0.5), (128, 0.2, 2, 0.3))
-]
+_BM3 = _points(  # a loss of cosines cannot bear L2; the last point is for dense sets
+    ([64], [0.0], 2.0, 1, 0.5, 1e-3, 2048),
+    ([128], [0.0], 2.0, 1, 0.5, 1e-3, 2048),
+    ([128], [0.0], 0.2, 2, 0.3, 5e-3, 4096),
+    names=("dim", "regularization", "modal_weight", "num_layers", "dropout", "learning_rate", "batch_size"),
+)
 _HYBRID = {"weight": [0.0, 0.5, 1.0, 2.0], "item_weight": [0.0, 4.0, 8.0, 16.0, 32.0], "candidates": 100}
 _GRAPH = ("graph.dim", "graph.temperature")
 _OWN = tuple(f"quantizer.{name}" for name in _GRAPH)
