@@ -6,7 +6,6 @@ and inner products torch's sampled ones: many times faster than gathering a vect
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmgrec_kernels.csr import sampled_products
 from mmgrec_plugins._sparse import weighted_rows
 
 __all__ = ["Edges"]
@@ -63,14 +63,7 @@ class Edges:
 
     def products(self, receivers: Tensor, senders: Tensor) -> Tensor:
         """`dot` without a gradient, on the CPU."""
-        (first, column), weight = self._rows, receivers.new_zeros(self.receiver.numel())
-        shape = (self.num_receivers, self.num_senders)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR support a beta
-            pattern = torch.sparse_csr_tensor(first, column, weight, size=shape)
-            found = torch.sparse.sampled_addmm(pattern, receivers.detach(), senders.detach().T, beta=0.0)
-        values: Tensor = found.values()
-        return values
+        return sampled_products(*self._rows, receivers.detach(), senders.detach())
 
     def sums(self, weight: Tensor, senders: Tensor) -> Tensor:
         """`sum` without a gradient, on the CPU."""

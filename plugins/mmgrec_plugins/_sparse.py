@@ -6,7 +6,6 @@ own of sparse matrices; on a GPU torch's own.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,8 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmgrec_kernels.csr import csr_tensor
 
 __all__ = ["FixedMatrix", "bipartite", "normalized", "row_mean", "weighted_rows"]
 
@@ -56,10 +57,7 @@ class FixedMatrix:
     def _sparse(self) -> Tensor:
         m = self.matrix
         first, column = (torch.from_numpy(array.astype(np.int64)) for array in (m.indptr, m.indices))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch calls its CSR support beta, once a process
-            weight = torch.from_numpy(m.data)
-            return torch.sparse_csr_tensor(first, column, weight, size=m.shape, check_invariants=False)
+        return csr_tensor(first, column, torch.from_numpy(m.data), m.shape)
 
 
 class _Product(torch.autograd.Function):

@@ -7,7 +7,6 @@ all seen are found from the seen leaves, not from the candidates; ties are looke
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.csr import sampled_products
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
 
@@ -84,17 +84,7 @@ def _children(beam_node: Tensor, level: Level) -> _Candidates:
 
 def _dot(state: Tensor, vectors: Tensor, found: _Candidates) -> Tensor:
     """``[M]``: the product of each beam's state ``[N, D]`` with the vectors of its own children."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls its CSR support beta, once a process
-        pattern = torch.sparse_csr_tensor(
-            found.offset,
-            found.child,
-            torch.zeros(found.child.numel(), device=state.device),
-            (state.shape[0], vectors.shape[0]),
-            check_invariants=False,
-        )
-        product: Tensor = torch.sparse.sampled_addmm(pattern, state, vectors.T, beta=0.0)
-        return product.values()
+    return sampled_products(found.offset, found.child, state, vectors)
 
 
 def _select(

@@ -7,7 +7,6 @@ below them are not followed: an only child's probability is one.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores
 from mmgrec.recid import Trie
+from mmgrec_kernels.csr import sampled_products
 from mmgrec_plugins.decoders._leaves import best_items, forbidden_leaves
 
 __all__ = ["Exact"]
@@ -98,14 +98,6 @@ def _log_softmax(scores: TokenScores | NodeScores, trie: Trie, level: int, paren
 def _dot(state: Tensor, vectors: Tensor, num_children: Tensor) -> Tensor:
     """Products of each beam's state with its own children's vectors, side by side: only these are computed."""
     num_users = int(num_children.sum()) // vectors.shape[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls its CSR support beta, once a process
-        pattern = torch.sparse_csr_tensor(
-            torch.cat([num_children.new_zeros(1), num_children.cumsum(0)]),
-            torch.arange(vectors.shape[0], device=state.device).repeat(num_users),
-            torch.zeros(num_users * vectors.shape[0], device=state.device),
-            (state.shape[0], vectors.shape[0]),
-            check_invariants=False,
-        )
-        product: Tensor = torch.sparse.sampled_addmm(pattern, state, vectors.T, beta=0.0)
-        return product.values()
+    first = torch.cat([num_children.new_zeros(1), num_children.cumsum(0)])
+    child = torch.arange(vectors.shape[0], device=state.device).repeat(num_users)
+    return sampled_products(first, child, state, vectors)

@@ -5,7 +5,6 @@ See `graph` for the decisions; this module knows nothing of losses, of how setti
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 import torch
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgrec.data import Dataset
+from mmgrec_kernels.csr import csr_tensor
 from mmgrec_plugins._modalities import centred_features
 from mmgrec_plugins._ranking import RankingNetwork
 from mmgrec_plugins._sparse import FixedMatrix, bipartite, normalized
@@ -91,8 +91,6 @@ class GraphNetwork(RankingNetwork):
 def _csr(edges: Tensor, size: int) -> Tensor:
     """The adjacency ``[size, size]`` of edges ``[2, E]`` (from, to), rows are receivers; the form PyG is fastest on."""
     order = (edges[1] * size + edges[0]).argsort()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch calls its CSR support a beta
-        return torch.sparse_coo_tensor(
-            edges.flip(0)[:, order], torch.ones(edges.shape[1]), (size, size), is_coalesced=True
-        ).to_sparse_csr()
+    degree = torch.bincount(edges[1], minlength=size)
+    first = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+    return csr_tensor(first, edges[0, order], torch.ones(edges.shape[1]), (size, size))

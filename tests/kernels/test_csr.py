@@ -1,0 +1,34 @@
+"""Compressed rows against dense matrices."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from mmgrec_kernels.csr import csr_tensor, sampled_products
+
+
+def places() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A dense pattern ``[7, 5]`` with an empty row and an empty column, and its compressed rows."""
+    dense = torch.rand(7, 5, generator=torch.Generator().manual_seed(3)) < 0.5
+    dense[2], dense[:, 4] = False, False
+    first = torch.cat([torch.zeros(1, dtype=torch.int64), dense.sum(1).cumsum(0)])
+    return dense, first, dense.nonzero()[:, 1]
+
+
+def test_products_are_those_of_the_dense_matrix_at_its_places() -> None:
+    dense, first, column = places()
+    generator = torch.Generator().manual_seed(4)
+    rows, columns = torch.randn(7, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    torch.testing.assert_close(sampled_products(first, column, rows, columns), (rows @ columns.T)[dense])
+    nothing = sampled_products(torch.zeros(8, dtype=torch.int64), column[:0], rows, columns)
+    assert nothing.shape == (0,)
+
+
+def test_a_matrix_is_taken_as_it_is_and_says_nothing() -> None:
+    dense, first, column = places()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = csr_tensor(first, column, torch.ones(column.numel()), (7, 5))
+    assert torch.equal(found.to_dense(), dense.float())
