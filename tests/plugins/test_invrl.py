@@ -103,7 +103,7 @@ def test_the_penalty_is_the_variance_of_gradients_behind_the_gate() -> None:
     gate = torch.tensor([0.5, 0.25])
     losses = [(weight * factor).sum() + (weight**2).sum() for factor in (1.0, 3.0, 5.0)]
     # gradients differ by factor alone: sum of squared differences 4 + 0 + 4 in each of the four places
-    assert float(variance_penalty(losses, weight, gate)) == pytest.approx(2 * ((8 * 0.5) ** 2 + (8 * 0.25) ** 2))
+    assert variance_penalty(losses, weight, gate).item() == pytest.approx(2 * ((8 * 0.5) ** 2 + (8 * 0.25) ** 2))
     slope = torch.tensor(2.0, requires_grad=True)
     learnt = variance_penalty([(weight * slope).sum(), (weight * 3.0).sum()], weight, gate)
     assert torch.autograd.grad(learnt, slope)[0] != 0
