@@ -40,7 +40,7 @@ class FixedMatrix:
         if x.device.type == "cpu":
             return weighted_rows(*self._compressed, x)
         if x.device not in self._copies:
-            self._copies[x.device] = self._sparse().to(x.device)
+            self._copies[x.device] = self.tensor().to(x.device)
         return torch.mm(self._copies[x.device], x)
 
     @cached_property
@@ -54,7 +54,8 @@ class FixedMatrix:
         """By the devices that it was wanted on; not the CPU."""
         return {}
 
-    def _sparse(self) -> Tensor:
+    def tensor(self) -> Tensor:
+        """As torch's sparse CSR, on the CPU."""
         m = self.matrix
         first, column = (torch.from_numpy(array.astype(np.int64)) for array in (m.indptr, m.indices))
         return csr_tensor(first, column, torch.from_numpy(m.data), m.shape)

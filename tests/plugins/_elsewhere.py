@@ -108,8 +108,8 @@ def elsewhere() -> Iterator[torch.device]:
             if hasattr(module, "_get_fused_kernels_supported_devices"):
                 patch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["cpu", DEVICE.type])
         _on_values(patch, _sparse.FixedMatrix, "times")
-        _on_values(patch, torch_form, "_dot")
-        _on_values(patch, exact, "_dot")
+        for module in (torch_form, exact):
+            _on_values(patch, module, "sampled_products")
         with _Elsewhere():
             yield DEVICE
 

@@ -305,11 +305,12 @@ class Losses(Silent):
 def test_bm3_learns_far_more_than_popularity_and_aligns_what_belongs_together() -> None:
     """Features of other items do not fit the vectors of those who are liked by the same users, if they are what they
     are."""
+    settings = {**BM3_SETTINGS, "num_layers": 2, "dropout": 0.0, "train_features": False}
     apart = []
     for data in (FEATURED, shuffled(FEATURED)):
         heard = Losses()
-        fitted = BM3(**BM3_SETTINGS, dropout=0.0, train_features=False).fit(data, Context(seed=1, reporter=heard))
+        fitted = BM3(**settings).fit(data, Context(seed=1, reporter=heard))
         apart.append(heard.last["between"])
         found = evaluate(fitted, data, top_k=(10,)).metrics["recall@10"]
         assert found > 1.3 * recall(Popularity(), FEATURED)
-    assert apart[0] < 0.9 * apart[1]
+    assert apart[0] < 0.8 * apart[1]

@@ -59,7 +59,7 @@ def beam_step_tree(
     found = _children(beam_node, level)
     if found.child.numel() == 0:
         return _no_beams(beam_node, num_beams)
-    score = _dot(state.flatten(0, 1).float(), vectors.float(), found)
+    score = sampled_products(found.offset, found.child, state.flatten(0, 1).float(), vectors.float())
     score += bias.float().index_select(0, found.child)
     highest = torch.segment_reduce(score, "max", lengths=found.num_children)  # -inf for a beam without children
     score -= highest.index_select(0, found.row)
@@ -80,11 +80,6 @@ def _children(beam_node: Tensor, level: Level) -> _Candidates:
     child = torch.arange(row.numel(), device=node.device)
     child += (start - offset[:-1]).index_select(0, row)
     return _Candidates(child, row, num_children, offset)
-
-
-def _dot(state: Tensor, vectors: Tensor, found: _Candidates) -> Tensor:
-    """``[M]``: the product of each beam's state ``[N, D]`` with the vectors of its own children."""
-    return sampled_products(found.offset, found.child, state, vectors)
 
 
 def _select(

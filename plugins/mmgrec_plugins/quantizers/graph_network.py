@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgrec.data import Dataset
-from mmgrec_kernels.csr import csr_tensor
 from mmgrec_plugins._modalities import centred_features
 from mmgrec_plugins._ranking import RankingNetwork
 from mmgrec_plugins._sparse import FixedMatrix, bipartite, normalized
@@ -43,8 +42,8 @@ class GraphNetwork(RankingNetwork):
         self.num_users, self.free_items = data.num_users, free
         self.user = nn.Parameter(torch.randn(data.num_users, dim) * scale)
         self.item = nn.Parameter(torch.randn(data.num_items, dim) * scale)
-        sizes = {"num_users": data.num_users, "num_items": data.num_items}
-        self.adjacency = normalized(bipartite(data.train.user, data.train.item, **sizes))
+        liked = bipartite(data.train.user, data.train.item, num_users=data.num_users, num_items=data.num_items)
+        self.adjacency = normalized(liked)
         self.fused: nn.Linear | None = None
         if fuse and data.features:
             features = torch.cat([centred_features(data, name) for name in data.features], dim=1)
@@ -55,10 +54,7 @@ class GraphNetwork(RankingNetwork):
             from torch_geometric.nn import SAGEConv
 
             self.sage = nn.ModuleList([SAGEConv(dim, dim) for _ in range(num_layers)])
-            pairs = torch.stack([data.train.user, data.train.item + data.num_users])
-            self.register_buffer(
-                "edges", _csr(torch.cat([pairs, pairs.flip(0)], 1), sum(sizes.values())), persistent=False
-            )
+            self.register_buffer("edges", FixedMatrix(liked).tensor(), persistent=False)  # PyG is fastest on this form
 
     def start(self) -> tuple[Tensor, Tensor]:
         """``x_u^(0) [U, D]`` and ``x_i^(0) [I, D]`` (Eq. 4)."""
@@ -86,11 +82,3 @@ class GraphNetwork(RankingNetwork):
         if self.item_graph is not None and not self.graph_first:
             item = item + self.graph_scale * (self.item_graph @ start_item)
         return user, item
-
-
-def _csr(edges: Tensor, size: int) -> Tensor:
-    """The adjacency ``[size, size]`` of edges ``[2, E]`` (from, to), rows are receivers; the form PyG is fastest on."""
-    order = (edges[1] * size + edges[0]).argsort()
-    degree = torch.bincount(edges[1], minlength=size)
-    first = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
-    return csr_tensor(first, edges[0, order], torch.ones(edges.shape[1]), (size, size))
