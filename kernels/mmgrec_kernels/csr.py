@@ -6,6 +6,7 @@ Here only because torch warns, once a process, that its CSR support is a beta; w
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -22,9 +23,8 @@ def csr_tensor(first: Tensor, column: Tensor, weight: Tensor, shape: tuple[int, 
         weight: ``[E]``.
         shape: ``(R, columns)``.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)
-        return torch.sparse_csr_tensor(first, column, weight, shape, check_invariants=False)
+    _hear_the_warning()
+    return torch.sparse_csr_tensor(first, column, weight, shape, check_invariants=False)
 
 
 def sampled_products(first: Tensor, column: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -39,3 +39,12 @@ def sampled_products(first: Tensor, column: Tensor, rows: Tensor, columns: Tenso
     pattern = csr_tensor(first, column, rows.new_zeros(column.numel()), (rows.shape[0], columns.shape[0]))
     product: Tensor = torch.sparse.sampled_addmm(pattern, rows, columns.T, beta=0.0)
     return product.values()
+
+
+@cache
+def _hear_the_warning() -> None:
+    """torch's one warning, heard here; filters belong to all threads, so they are not touched at every call."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)
+        none, column = torch.tensor([0, 0]), torch.tensor([], dtype=torch.int64)
+        torch.sparse_csr_tensor(none, column, torch.tensor([]), (1, 1), check_invariants=False)

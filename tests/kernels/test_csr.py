@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
+import subprocess
+import sys
 
 import torch
 
@@ -26,9 +27,16 @@ def test_products_are_those_of_the_dense_matrix_at_its_places() -> None:
     assert nothing.shape == (0,)
 
 
-def test_a_matrix_is_taken_as_it_is_and_says_nothing() -> None:
+def test_a_matrix_is_taken_as_it_is() -> None:
     dense, first, column = places()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = csr_tensor(first, column, torch.ones(column.numel()), (7, 5))
+    found = csr_tensor(first, column, torch.ones(column.numel()), (7, 5))
     assert torch.equal(found.to_dense(), dense.float())
+
+
+def test_a_process_hears_no_warning() -> None:
+    """In a process of its own: torch warns only once in each."""
+    told = "first, column = torch.tensor([0, 1]), torch.tensor([0])"
+    once = "csr_tensor(first, column, torch.ones(1), (1, 1))"
+    both = f"sampled_products(first, column, torch.ones(1, 2), torch.ones(1, 2)); {once}"
+    lines = ["import torch", "from mmgrec_kernels.csr import csr_tensor, sampled_products", told, once, both]
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", "\n".join(lines)], check=True)
