@@ -106,8 +106,8 @@ class Maker:
             made.append(Row(model=model, points=tuple(points)))
         return [row for row in made if row.label in (self.only or [row.label])]
 
-    def check(self, options: StudyOptions, rows: Sequence[Row]) -> None:
-        """What can be seen only when all is there."""
+    def check(self, options: StudyOptions, rows: Sequence[Row], *, against_is_wanted: bool) -> None:
+        """What can be seen only when all is there; whether `against` has to be among the rows that are wanted."""
         labels = list(self._tables("models"))
         if not rows and not self.problems and not self.only:
             self.problems.append("models: at least one is needed")
@@ -122,8 +122,10 @@ class Maker:
                 for name in names
                 if name not in labels
             ]
-        if options.against and self.only and options.against not in self.only:
-            self.problems.append(f"against: {options.against!r} is not among the models that are wanted")
+        if against_is_wanted and options.against and self.only and options.against not in self.only:
+            self.problems.append(
+                f"against: {options.against!r} is not among the models that are wanted; name it with --models too"
+            )
         known = [f"{metric}@{k}" for metric in options.metrics for k in options.top_k]
         if options.tune_by not in known:
             self.problems.append(f"tune_by: {options.tune_by!r} is not measured; {near_miss(options.tune_by, known)}")

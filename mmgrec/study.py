@@ -107,7 +107,8 @@ class Study:
             paths: data folders; they replace the data sets of the definition, but for settings under their names.
             registry: the installed plugins by default.
             lenient: rows whose plugin or preset is not there are left out and told in `absent`.
-            only: labels of the rows that are wanted; all where none is named. These must be there.
+            only: labels of the rows that are wanted; all where none is named. These must be there. Where they leave out
+                the definition's own `against`, the first of them takes its place.
             problems: what is known to be wrong already; told with the rest.
 
         Raises:
@@ -120,9 +121,11 @@ class Study:
         data = maker.data(paths)
         rows = maker.rows(options)
         metrics = {one: maker.plugin("metric", one, {}, f"metrics.{one}") for one in options.metrics}
-        maker.check(options, rows)
+        maker.check(options, rows, against_is_wanted="against" in (over or {}))
         if maker.problems:
             raise SettingsError(list(dict.fromkeys(maker.problems)))
+        if options.against not in [row.label for row in rows]:
+            options = dataclasses.replace(options, against="")
         return cls(
             name=name,
             options=options,

@@ -93,6 +93,19 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         assert one in text, one
 
 
+def test_where_the_first_is_not_wanted_the_next_takes_its_place() -> None:
+    config = {"against": "ease", "models": {"popularity": {}, "ease": {}, "itemknn": {}}}
+    assert Study.of("mine", config).first == "ease"
+    assert Study.of("mine", config, only=["itemknn", "ease"]).first == "ease"
+    assert Study.of("mine", config, only=["popularity", "itemknn"]).first == "popularity"
+    assert problems(config, only=["popularity"], over={"against": "ease"}) == [
+        "against: 'ease' is not among the models that are wanted; name it with --models too"
+    ]
+    assert problems({**config, "against": "eese"}, only=["popularity"]) == [
+        "against: there is no model 'eese'; did you mean 'ease'?"
+    ]
+
+
 def test_a_common_setting_that_nobody_has_is_a_mistake() -> None:
     assert problems({**ONE, "network": {"dim": 8}}) == ["network.dim: no model of this study has such a setting"]
 
