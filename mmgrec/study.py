@@ -124,8 +124,6 @@ class Study:
         maker.check(options, rows, against_is_wanted="against" in (over or {}))
         if maker.problems:
             raise SettingsError(list(dict.fromkeys(maker.problems)))
-        if options.against not in [row.label for row in rows]:
-            options = dataclasses.replace(options, against="")
         return cls(
             name=name,
             options=options,
@@ -138,7 +136,8 @@ class Study:
     @property
     def first(self) -> str:
         """The label of the model that is tested against the others."""
-        return self.options.against or self.rows[0].label
+        labels = [row.label for row in self.rows]
+        return self.options.against if self.options.against in labels else labels[0]
 
 
 def model_of(label: str, table: Settings, registry: Registry) -> Model:

@@ -46,5 +46,5 @@ def _hear_the_warning() -> None:
     """torch's one warning, heard here; filters belong to all threads, so they are not touched at every call."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR", category=UserWarning)
-        none, column = torch.tensor([0, 0]), torch.tensor([], dtype=torch.int64)
-        torch.sparse_csr_tensor(none, column, torch.tensor([]), (1, 1), check_invariants=False)
+        first, column = torch.tensor([0, 0]), torch.tensor([], dtype=torch.int64)
+        torch.sparse_csr_tensor(first, column, torch.tensor([]), (1, 1), check_invariants=False)
