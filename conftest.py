@@ -2,8 +2,8 @@
 
 That runs the benchmarks under ``bench/`` instead of the tests, with a table at the end.
 
-A benchmark is a function ``test_*`` in a file ``bench/bench_*.py``; what it measures it hands to the fixture ``book``,
-which ``bench/_harness.py`` defines.
+A benchmark is a function ``test_*`` in a file ``bench/timing/bench_*.py``; what it measures it hands to the fixture
+``book``, which ``bench/timing/harness.py`` defines.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(_refuse_network)
-    sys.path.insert(0, str(BENCH))  # benchmarks share bench/_harness.py
+    for room in ("tuning", "tables", "rivals", "timing"):  # what benchmarks and tests of tools share
+        sys.path.insert(0, str(BENCH / room))
     scale = config.getoption("--benchmark-scale")
     if scale is not None and scale <= 0:
         raise pytest.UsageError("--benchmark-scale must be above 0")
@@ -58,8 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def book(request: pytest.FixtureRequest) -> Any:
-    """Where benchmarks enter their times (``_harness.Book``)."""
-    from _harness import Book  # late: it imports torch
+    """Where benchmarks enter their times (``harness.Book``)."""
+    from harness import Book  # late: it imports torch
 
     kept = Book(scale=request.config.getoption("--benchmark-scale"))
     request.config.stash[_BOOK] = kept

@@ -21,24 +21,24 @@ from mmgrec.data import Dataset, Interactions
 from mmgrec.recid import Codes, RecIDTable, Trie
 
 __all__ = [
+    "CachedResult",
     "CollisionResolver",
     "Context",
     "DatasetSource",
     "Decoder",
     "Exclusion",
     "FittedRecommender",
-    "Judged",
-    "Kept",
     "Metric",
     "NodeScores",
     "PositionalScheme",
     "Quantization",
     "Quantizer",
+    "RankedTruth",
     "Recommendations",
     "Recommender",
     "Reporter",
     "Representations",
-    "Shelf",
+    "ResultCache",
     "Silent",
     "Stepper",
     "TokenScores",
@@ -68,14 +68,14 @@ class Silent:
     def warn(self, text: str) -> None: ...
 
 
-#: A result that can be kept: tensors in groups, and what JSON can hold beside them.
-Kept = tuple[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]]
+#: A result that can be cached: tensors in groups, and what JSON can hold beside them.
+CachedResult = tuple[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]]
 
 
-class Shelf(Protocol):
-    """Where results that several models share are kept."""
+class ResultCache(Protocol):
+    """Where results that several models share are looked up."""
 
-    def keep(self, part: object, context: Context, make: Callable[[], Kept]) -> Kept:
+    def get_or_make(self, part: object, context: Context, make: Callable[[], CachedResult]) -> CachedResult:
         """What `make` returns, or returned for an equal part in an equal place with equal seed and data."""
 
 
@@ -88,7 +88,7 @@ class Context:
     reporter: Reporter = field(default_factory=Silent)
     checkpoints: Path | None = None  # a folder of this part's own for checkpoints; None: keep none
     path: tuple[str, ...] = ()  # the names of the parts on the way here; separates their random streams
-    shelf: Shelf | None = None  # None: everything is computed
+    cache: ResultCache | None = None  # None: everything is computed
 
     def generator(self, *names: str | int) -> torch.Generator:
         """A CPU generator of its own for each use: it depends on the seed and the names alone, not on what ran before.
@@ -100,9 +100,14 @@ class Context:
         value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         return torch.Generator().manual_seed(value)
 
-    def kept(self, part: object, make: Callable[[], Kept]) -> Kept:
-        """``make()``, or its earlier result: for work that depends on nothing but `part`, the data and this context."""
-        return make() if self.shelf is None else self.shelf.keep(part, self, make)
+    def get_or_make(self, part: object, make: Callable[[], CachedResult]) -> CachedResult:
+        """``make()``, or what it gave before for an equal part, where several models share results.
+
+        For work whose result depends on `part`, the data and this context alone: stage 1, a trained network.
+        """
+        return make() if self.cache is None else self.cache.get_or_make(part, self, make)
+
+    kept = get_or_make  # its name before 0.2
 
     def within(self, name: str) -> Context:
         """The context of a part inside this one: own random streams, own checkpoint folder."""
@@ -197,7 +202,7 @@ class Stepper(ABC):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Judged:
+class RankedTruth:
     """Recommendations held against the truth, for users with at least one relevant item."""
 
     item: Tensor  # [U, K] int64, -1 = none
@@ -316,8 +321,12 @@ class Metric(ABC):
         """The formula in one line; it is stored with every result."""
 
     @abstractmethod
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         """Per user ``[U]`` float64, or ``[]`` where the metric belongs to all lists together (coverage)."""
+
+
+#: Names before 0.2, for plugins that import them.
+Judged, Kept, Shelf = RankedTruth, CachedResult, ResultCache
 
 
 def no_exclusion(num_users: int) -> Exclusion:

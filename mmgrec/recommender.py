@@ -15,29 +15,34 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from mmgrec.cuda_graph import Question, RecordedSearch
 from mmgrec.data import Dataset, Interactions
-from mmgrec.doors import checked_found, checked_position, checked_quantization, checked_rec_ids, remembered
-from mmgrec.generator import GeneratorTask, GeneratorTraining, fixed_history
+from mmgrec.generator import (
+    GeneratorTask,
+    GeneratorTraining,
+    Network,
+    NetworkSettings,
+    Question,
+    RecordedSearch,
+    Reranker,
+    Rescoring,
+    fixed_history,
+)
+from mmgrec.guards import check_same_rec_ids, checked_found, checked_position, checked_quantization, checked_rec_ids
 from mmgrec.interfaces import (
+    CachedResult,
     CollisionResolver,
     Context,
     Decoder,
     Exclusion,
     FittedRecommender,
-    Kept,
     PositionalScheme,
     Quantizer,
     Recommendations,
     Recommender,
     Representations,
 )
-from mmgrec.model import Network, NetworkSettings
-from mmgrec.randomness import seeded
 from mmgrec.recid import Codes, RecIDTable, Trie
-from mmgrec.rescoring import Hybrid, Rescoring
-from mmgrec.training import train
-from mmgrec.validation import ValidationRecall
+from mmgrec.training import ValidationRecall, seeded, train
 
 __all__ = ["FittedMMGRec", "MMGRec"]
 
@@ -73,7 +78,7 @@ class MMGRec(Recommender):
         representations, codes = quantization.representations, quantization.codes
         resolved = self.collisions.resolve(codes, data.train.item_degree, context.within("collisions"))
         rec_ids = checked_rec_ids(resolved, codes, self.collisions)
-        remembered(context.checkpoints, rec_ids, self.quantizer)
+        check_same_rec_ids(context.checkpoints, rec_ids, self.quantizer)
         fitted = self._untrained(representations, codes, rec_ids, data.train, context)
         recall = ValidationRecall(
             data, max_users=self.training.validation_users, generator=context.generator("validation"), batch_size=128
@@ -89,11 +94,11 @@ class MMGRec(Recommender):
             recall=recall,
         )
 
-        def written() -> Kept:
+        def written() -> CachedResult:
             train(task, self.training, context, "generator")
             return {"network": fitted.network.state_dict()}, {}
 
-        tensors, _ = context.kept(self.generator, written)
+        tensors, _ = context.get_or_make(self.generator, written)
         fitted.network.load_state_dict(tensors["network"])
 
         def search(users: Tensor, seen: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -131,7 +136,7 @@ class MMGRec(Recommender):
                 self.network, representations=representations, rec_ids=rec_ids, trie=trie, position=self.position
             )
         return FittedMMGRec(
-            recipe=self,
+            method=self,
             representations=representations,
             codes=codes,
             rec_ids=rec_ids,
@@ -145,14 +150,14 @@ class MMGRec(Recommender):
 class FittedMMGRec(FittedRecommender):
     """Rec-IDs, their trie, and a network that writes them."""
 
-    recipe: MMGRec
+    method: MMGRec
     representations: Representations
     codes: Codes
     rec_ids: RecIDTable
     trie: Trie
     network: Network
     history: Interactions  # what the encoder reads
-    hybrid: Hybrid = field(default_factory=Hybrid)
+    hybrid: Reranker = field(default_factory=Reranker)
     recorded: RecordedSearch = field(default_factory=RecordedSearch, repr=False)  # on a GPU; else it does nothing
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
@@ -168,7 +173,7 @@ class FittedMMGRec(FittedRecommender):
         question = Question(users=users, history=history, exclusion=exclusion)
         hybrid = self.hybrid
         width = hybrid.width(top_k) if hybrid.active else top_k
-        used = decoder or self.recipe.decoder
+        used = decoder or self.method.decoder
         answer = self.recorded.search(self.network, self.trie, used, question, top_k=width)
         found = checked_found(answer, users.numel(), width, used)
         if not hybrid.active:

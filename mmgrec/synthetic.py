@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgrec.data import Dataset, Interactions
-from mmgrec.splits import PARTS, TEST, TRAIN, VALID, leave_one_out_split, random_split
+from mmgrec.data import PARTS, TEST, TRAIN, VALID, Dataset, Interactions, leave_one_out_split, random_split
 
 __all__ = ["MODALITIES", "affinity", "checkerboard", "planted", "tours"]
 

@@ -16,7 +16,17 @@ import typer
 
 from mmgrec import __version__
 from mmgrec.errors import RunError, SettingsError, UserError, reason_of
-from mmgrec_cli import importing, looking, render, running, studying, using
+from mmgrec_cli import render
+from mmgrec_cli.compare import compare
+from mmgrec_cli.config import config_show
+from mmgrec_cli.data import data_check, data_features, data_import
+from mmgrec_cli.evaluate import evaluate
+from mmgrec_cli.ids import ids
+from mmgrec_cli.plugins import plugins
+from mmgrec_cli.recommend import recommend
+from mmgrec_cli.report import report
+from mmgrec_cli.run import run
+from mmgrec_cli.study import study
 
 __all__ = ["app", "main"]
 
@@ -56,28 +66,20 @@ def _options(
 
 _config = typer.Typer(help="Settings.", no_args_is_help=True, rich_markup_mode=None)
 _data = typer.Typer(help="Data folders.", no_args_is_help=True, rich_markup_mode=None)
-app.command("run", epilog="Example: mmgrec run --data PATH --baselines popularity,lightgcn --seed 1")(running.run)
-app.command("plugins", epilog="Example: mmgrec plugins --json")(looking.plugins)
-app.command("ids", epilog="Example: mmgrec ids runs/synthetic-1a2b3c4d")(looking.ids)
-app.command("recommend", epilog="Example: mmgrec recommend RUN --users users.txt -k 10 --out top.parquet")(
-    using.recommend
-)
-app.command("evaluate", epilog="Example: mmgrec evaluate RUN --mask train -k 20")(using.evaluate)
-app.command("compare", epilog="Example: mmgrec compare RUN RUN --metric ndcg@10")(looking.compare)
-app.command("report", epilog="Example: mmgrec report runs/synthetic-1a2b3c4d")(looking.report)
-app.command("study", epilog="Example: mmgrec study overall --data PATH PATH --seeds 5 --jobs 2 --out DIR")(
-    studying.study
-)
+app.command("run", epilog="Example: mmgrec run --data PATH --baselines popularity,lightgcn --seed 1")(run)
+app.command("plugins", epilog="Example: mmgrec plugins --json")(plugins)
+app.command("ids", epilog="Example: mmgrec ids runs/synthetic-1a2b3c4d")(ids)
+app.command("recommend", epilog="Example: mmgrec recommend RUN --users users.txt -k 10 --out top.parquet")(recommend)
+app.command("evaluate", epilog="Example: mmgrec evaluate RUN --mask train -k 20")(evaluate)
+app.command("compare", epilog="Example: mmgrec compare RUN RUN --metric ndcg@10")(compare)
+app.command("report", epilog="Example: mmgrec report runs/synthetic-1a2b3c4d")(report)
+app.command("study", epilog="Example: mmgrec study overall --data PATH PATH --seeds 5 --jobs 2 --out DIR")(study)
 _data.command("import", epilog="Example: mmgrec data import ratings.csv --out shop --features visual=visual.parquet")(
-    importing.data_import
+    data_import
 )
-_data.command("features", epilog="Example: mmgrec data features shop --from title,text --dim 64")(
-    importing.data_features
-)
-_data.command("check", epilog="Example: mmgrec data check PATH")(looking.data_check)
-_config.command("show", epilog="Example: mmgrec config show --quantizer hk-means --toml > run.toml")(
-    running.config_show
-)
+_data.command("features", epilog="Example: mmgrec data features shop --from title,text --dim 64")(data_features)
+_data.command("check", epilog="Example: mmgrec data check PATH")(data_check)
+_config.command("show", epilog="Example: mmgrec config show --quantizer hk-means --toml > run.toml")(config_show)
 app.add_typer(_data, name="data")
 app.add_typer(_config, name="config")
 

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-    from mmgrec.experiment import Experiment
+    from mmgrec.runs import Experiment
 
 __all__ = [
     "LONGEST",
@@ -90,7 +90,7 @@ def experiment_of(
         path = Path(config)
         base = read_toml(path / "run.toml" if path.is_dir() else path)
         base.pop("fingerprint", None)
-    from mmgrec.experiment import SECTIONS, Experiment  # imports torch: a bad file is told in an instant without it
+    from mmgrec.runs import SECTIONS, Experiment
 
     flags: dict[str, Any] = {}  # Any: TOML
     names = {"quantizer": quantizer, "collisions": collisions, "position": position, "decoder": decoder}

@@ -259,7 +259,7 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def study(told: Mapping[str, Any]) -> None:
     """A study's tables, best bold and second best underlined."""
-    from mmgrec.tables import table_rows
+    from mmgrec.studies import table_rows
 
     for data in told["data"]:
         head, *rows = table_rows(dict(told), data, {0: "[bold]{}[/]", 1: "[underline]{}[/]"})

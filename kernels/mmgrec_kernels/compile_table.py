@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mmgrec_kernels._chips import CHIPS
-from mmgrec_kernels._compile import Cost, Variant, cost, faults
+from mmgrec_kernels.chips import CHIPS
+from mmgrec_kernels.compilation import Cost, Variant, cost, faults
 
 __all__ = ["OPERATIONS", "digest", "main", "row", "table", "variants_of", "write"]
 

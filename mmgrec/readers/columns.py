@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mmgrec.data import PARTS
 from mmgrec.errors import DataError, near_miss
-from mmgrec.splits import PARTS
 
 if TYPE_CHECKING:
     from polars import DataFrame, Series

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmgrec._check_errors import CONVERT, PICKLED, such
-from mmgrec.contents import Array
 from mmgrec.errors import DataError, near_miss
+from mmgrec.folder import CONVERT, PICKLED, Array, such
 from mmgrec.readers import files
 from mmgrec.readers.columns import ROLES, guess, ids, item_texts
 from mmgrec.readers.layout import layout_of
-from mmgrec.readers.raw import Keyed
+from mmgrec.readers.raw import ItemTable
 
 if TYPE_CHECKING:
     from polars import DataFrame
@@ -31,7 +30,7 @@ _NAMES = ("item", "item_id", "parent_asin", "asin", "movieId", "title", "name", 
 _MORE_NAMES = ("main_category", "text", "description", "abstract", "image_path", "image")
 
 
-def feature_file(path: Path, name: str, *, listed: Sequence[str] | None) -> Keyed:
+def feature_file(path: Path, name: str, *, listed: Sequence[str] | None) -> ItemTable:
     """A modality: Parquet keyed by item, or ``.npy`` or safetensors whose rows are those of an item list.
 
     Args:
@@ -59,7 +58,7 @@ def feature_file(path: Path, name: str, *, listed: Sequence[str] | None) -> Keye
     return keyed(str(path), item, table)
 
 
-def keyed(where: str, item: list[str], table: Array) -> Keyed:
+def keyed(where: str, item: list[str], table: Array) -> ItemTable:
     """Ids and rows that belong together, looked over.
 
     Raises:
@@ -86,7 +85,7 @@ def keyed(where: str, item: list[str], table: Array) -> Keyed:
             where=where,
             remedy="leave items out that lack the modality, or give them zeros",
         )
-    return Keyed(where=where, item=item, table=table)
+    return ItemTable(where=where, item=item, table=table)
 
 
 def plain_array(path: Path) -> Array:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmgrec.contents import Array, BagTable, FolderContents
+from mmgrec.data import TRAIN
 from mmgrec.errors import DataError
-from mmgrec.readers.raw import ITEM_TEXTS, Keyed, Raw
-from mmgrec.splits import TRAIN
+from mmgrec.folder import Array, BagTable, FolderContents
+from mmgrec.readers.raw import ITEM_TEXTS, ItemTable, RawTables
 
 if TYPE_CHECKING:
     from polars import DataFrame, Series
@@ -23,7 +23,7 @@ __all__ = ["numbered"]
 Note = Callable[[str], None]
 
 
-def numbered(raw: Raw, *, min_rating: float | None = None, note: Note = lambda text: None) -> FolderContents:
+def numbered(raw: RawTables, *, min_rating: float | None = None, note: Note = lambda text: None) -> FolderContents:
     """Number users and items and bring everything into their order.
 
     Args:
@@ -69,7 +69,7 @@ def numbered(raw: Raw, *, min_rating: float | None = None, note: Note = lambda t
     )
 
 
-def _rated(raw: Raw, least: float | None, note: Note) -> DataFrame:
+def _rated(raw: RawTables, least: float | None, note: Note) -> DataFrame:
     rows = raw.rows
     if least is not None:
         if "rating" not in rows.columns:
@@ -89,7 +89,7 @@ def _numbers(column: Series, known: Series) -> Series:
     return polars.DataFrame({"id": column}).join(places, on="id", how="left", maintain_order="left")["place"]
 
 
-def _texts(raw: Raw, items: Series) -> dict[str, list[str]]:
+def _texts(raw: RawTables, items: Series) -> dict[str, list[str]]:
     import polars
 
     if raw.items is None:
@@ -99,7 +99,7 @@ def _texts(raw: Raw, items: Series) -> dict[str, list[str]]:
     return {name: table[name].fill_null("").to_list() for name in ITEM_TEXTS if name in table.columns}
 
 
-def _placed(name: str, keyed: Keyed, items: Series, note: Note) -> Array:
+def _placed(name: str, keyed: ItemTable, items: Series, note: Note) -> Array:
     """``[num_items, dim]`` float32; zeros where an item has no row."""
     import polars
 

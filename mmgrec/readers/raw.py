@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmgrec.contents import Array
+from mmgrec.folder import Array
 
 if TYPE_CHECKING:
     from polars import DataFrame
 
-__all__ = ["ITEM_TEXTS", "Keyed", "Raw"]
+__all__ = ["ITEM_TEXTS", "ItemTable", "RawTables"]
 
 ITEM_TEXTS = ("title", "category", "text", "image_path")  # what may be known of an item in words
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Keyed:
+class ItemTable:
     """A table whose rows belong to items by their ids."""
 
     where: str  # the file, for messages
@@ -30,12 +30,12 @@ class Keyed:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Raw:
+class RawTables:
     """Interactions as they stand in the files."""
 
     path: Path
     rows: DataFrame  # user, item: String; perhaps timestamp Int64, rating Float64, part Int8 (a place in PARTS)
     items: DataFrame | None = None  # item: String; any of ITEM_TEXTS: String
-    features: Mapping[str, Keyed] = field(default_factory=dict)
+    features: Mapping[str, ItemTable] = field(default_factory=dict)
     bags: Mapping[str, DataFrame] = field(default_factory=dict)  # item: String, word: String, weight: Float64
     understood: str = ""  # which columns were taken for what, in words

@@ -10,13 +10,12 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from mmgrec.contents import FolderContents
 from mmgrec.data import Dataset
 from mmgrec.errors import DataError, SettingsError
-from mmgrec.folder import SplitRule, dataset_of
+from mmgrec.folder import FolderContents, SplitRule, dataset_of
 from mmgrec.interfaces import Context, DatasetSource
 from mmgrec.readers.numbering import numbered
-from mmgrec.readers.raw import Raw
+from mmgrec.readers.raw import RawTables
 
 __all__ = ["ColumnSource", "FileSource"]
 
@@ -40,14 +39,14 @@ class FileSource(DatasetSource):
         """Why files look like this format, in a few words; "" where they do not. Reads beginnings only."""
 
     @abstractmethod
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         """Read the files at `path`.
 
         Raises:
             DataError: if they are not of this format.
         """
 
-    def raw(self) -> Raw:
+    def raw(self) -> RawTables:
         """`read`, once it is known that there is something.
 
         Raises:

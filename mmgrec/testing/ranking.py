@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmgrec.data import Dataset
-from mmgrec.evaluation import find_defects
+from mmgrec.evaluation import find_defects, judge
 from mmgrec.interfaces import (
     Context,
     DatasetSource,
@@ -19,7 +19,6 @@ from mmgrec.interfaces import (
     Recommender,
     exclusion_of,
 )
-from mmgrec.metrics import judge
 from mmgrec.recid import Trie
 from mmgrec.synthetic import checkerboard
 from mmgrec.testing.learning import PartContract

@@ -59,27 +59,35 @@ def mmgrec_decoders(register: Register) -> None:
 
 @hookimpl
 def mmgrec_recommenders(register: Register) -> None:
-    home = "mmgrec_plugins.recommenders"
+    simple, graph, multimodal, sequential = (
+        f"mmgrec_plugins.recommenders.{room}" for room in ("simple", "graph", "multimodal", "sequential")
+    )
     register("mmgrec", "mmgrec.recommender:MMGRec", summary="the paper's method, from four parts")
-    register("stage-1", f"{home}.stage_1:Stage1", summary="mmgrec's representations ranked as they are")
-    register("popularity", f"{home}.popularity:Popularity", summary="most training interactions first")
-    register("itemknn", f"{home}.itemknn:ItemKNN", summary="cosine neighbours of items, shrunk")
-    register("ease", f"{home}.ease:EASE", summary="closed-form linear item-item model")
-    register("mf", f"{home}.mf:MF", summary="matrix factorisation with the BPR loss")
-    register("vbpr", f"{home}.vbpr:VBPR", summary="matrix factorisation with features beside it (AAAI 2016)")
-    register("graphsage", f"{home}.graphsage:GraphSAGE", summary="weighted mean of neighbours (NeurIPS 2017)")
-    register("ngcf", f"{home}.ngcf:NGCF", summary="graph propagation with weights and activations (SIGIR 2019)")
-    register("gat", f"{home}.gat:GAT", summary="attention over neighbours (ICLR 2018)")
-    register("mmgcn", f"{home}.mmgcn:MMGCN", summary="a user-item graph for each modality (MM 2019)")
-    register("grcn", f"{home}.grcn:GRCN", summary="user-item graph refined by the modalities (MM 2020)")
-    register("lightgcn", f"{home}.lightgcn:LightGCN", summary="linear propagation on the user-item graph")
-    register("invrl", f"{home}.invrl:InvRL", summary="features that predict alike in all environments (MM 2022)")
-    register("bm3", f"{home}.bm3:BM3", summary="bootstrapped alignment of modalities, no negatives (WWW 2023)")
-    register("lightgt", f"{home}.lightgt:LightGT", summary="Transformers over histories, one a modality (SIGIR 2023)")
-    register("lattice", f"{home}.lattice:LATTICE", summary="item graphs learnt from the features (MM 2021)")
-    register("sasrec", f"{home}.sasrec:SASRec", summary="causal self-attention over the order of items (ICDM 2018)")
-    register("tiger", f"{home}.tiger:TIGER", summary="tokens of the history in, of the next item out (NeurIPS 2023)")
-    register("freedom", f"{home}.freedom:FREEDOM", summary="frozen item graph, pruned user-item graph (MM 2023)")
+    register("stage-1", f"{simple}.stage_1:Stage1", summary="mmgrec's representations ranked as they are")
+    register("popularity", f"{simple}.popularity:Popularity", summary="most training interactions first")
+    register("itemknn", f"{simple}.itemknn:ItemKNN", summary="cosine neighbours of items, shrunk")
+    register("ease", f"{simple}.ease:EASE", summary="closed-form linear item-item model")
+    register("mf", f"{graph}.mf:MF", summary="matrix factorisation with the BPR loss")
+    register("vbpr", f"{multimodal}.vbpr:VBPR", summary="matrix factorisation with features beside it (AAAI 2016)")
+    register("graphsage", f"{graph}.graphsage:GraphSAGE", summary="weighted mean of neighbours (NeurIPS 2017)")
+    register("ngcf", f"{graph}.ngcf:NGCF", summary="graph propagation with weights and activations (SIGIR 2019)")
+    register("gat", f"{graph}.gat:GAT", summary="attention over neighbours (ICLR 2018)")
+    register("mmgcn", f"{multimodal}.mmgcn:MMGCN", summary="a user-item graph for each modality (MM 2019)")
+    register("grcn", f"{multimodal}.grcn:GRCN", summary="user-item graph refined by the modalities (MM 2020)")
+    register("lightgcn", f"{graph}.lightgcn:LightGCN", summary="linear propagation on the user-item graph")
+    register("invrl", f"{multimodal}.invrl:InvRL", summary="features that predict alike in all environments (MM 2022)")
+    register("bm3", f"{multimodal}.bm3:BM3", summary="bootstrapped alignment of modalities, no negatives (WWW 2023)")
+    register(
+        "lightgt", f"{multimodal}.lightgt:LightGT", summary="Transformers over histories, one a modality (SIGIR 2023)"
+    )
+    register("lattice", f"{multimodal}.lattice:LATTICE", summary="item graphs learnt from the features (MM 2021)")
+    register(
+        "sasrec", f"{sequential}.sasrec:SASRec", summary="causal self-attention over the order of items (ICDM 2018)"
+    )
+    register(
+        "tiger", f"{sequential}.tiger:TIGER", summary="tokens of the history in, of the next item out (NeurIPS 2023)"
+    )
+    register("freedom", f"{multimodal}.freedom:FREEDOM", summary="frozen item graph, pruned user-item graph (MM 2023)")
 
 
 @hookimpl

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from mmgrec.folder import save_folder
-from mmgrec.settings import toml_text
+from mmgrec.folder.write import save_folder
+from mmgrec.settings.values import toml_text
 from mmgrec.testing import tiny_data
 
 Told = Callable[[str, object], None]

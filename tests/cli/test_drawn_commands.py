@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmgrec.execution import Outcome
-from mmgrec.folder import save_folder
+from mmgrec.folder.write import save_folder
+from mmgrec.runs.execution import RunOutcome
 from mmgrec.testing import tiny_data
 from mmgrec_cli.app import main
 
@@ -115,14 +115,14 @@ def stubs(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
     results = {"run": "finished", **json.loads((home / "finished/results.json").read_text())}
 
-    def run(*_: object, **__: object) -> Outcome:
-        return Outcome(folder=home / "finished", results=results, stored=True)
+    def run(*_: object, **__: object) -> RunOutcome:
+        return RunOutcome(folder=home / "finished", results=results, stored=True)
 
-    def conduct(*_: object, **__: object) -> dict[str, Any]:
+    def run_study(*_: object, **__: object) -> dict[str, Any]:
         return {"data": [], "mask": "train", "failed": {}}
 
-    monkeypatch.setattr("mmgrec.execution.execute", run)
-    monkeypatch.setattr("mmgrec.conduct.conduct", conduct)
+    monkeypatch.setattr("mmgrec.runs.execution.execute", run)
+    monkeypatch.setattr("mmgrec.studies.runner.run_study", run_study)
     monkeypatch.setattr("mmgrec_cli.options.use_threads", lambda count: None)
 
 

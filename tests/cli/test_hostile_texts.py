@@ -17,9 +17,9 @@ import polars
 import pytest
 
 from mmgrec.errors import SettingsError, UserError
-from mmgrec.page import write_page
 from mmgrec.registry import Plugin
-from mmgrec.settings import Setting
+from mmgrec.settings.descriptions import Setting
+from mmgrec.studies.page import write_page
 from mmgrec_cli import render
 from mmgrec_cli.app import main
 

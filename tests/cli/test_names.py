@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mmgrec.folder import save_folder
+from mmgrec.folder.write import save_folder
 from mmgrec.testing import tiny_data
 from mmgrec_cli.app import main
 

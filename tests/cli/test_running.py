@@ -166,7 +166,7 @@ def test_settings_are_written_out_in_full(finished: Path) -> None:
 
 
 def test_data_from_a_folder_are_found_again(mmgrec: Command, small: tuple[str, ...], tmp_path: Path) -> None:
-    from mmgrec.folder import save_folder
+    from mmgrec.folder.write import save_folder
     from mmgrec.testing import tiny_data
 
     save_folder(tiny_data(), tmp_path / "data" / "tiny")

@@ -13,8 +13,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from mmgrec.conduct import conduct
-from mmgrec.study import Study
+from mmgrec.studies.runner import run_study
+from mmgrec.studies.study import Study
 
 TINY = """
 seeds = 2
@@ -164,8 +164,10 @@ def test_overall_with_two_seeds(tmp_path: Path) -> None:
 
 def test_cells_are_made_on_the_device_that_was_named(tmp_path: Path) -> None:
     made = Study.of("mine", {"models": {"popularity": {}}, "seeds": 1})
-    conduct(made, tmp_path / "here")
-    conduct(made, tmp_path / "there", device="meta")  # popularity has no tensor there; it only tells where it was made
+    run_study(made, tmp_path / "here")
+    run_study(
+        made, tmp_path / "there", device="meta"
+    )  # popularity has no tensor there; it only tells where it was made
     devices = [
         json.loads(next((tmp_path / name / "cells").glob("*/cell.json")).read_text())["device"]
         for name in ("here", "there")

@@ -111,7 +111,7 @@ def test_recommend_keeps_to_an_allow_list(mmgrec: Command, finished: Path, tmp_p
 
 
 def test_recommend_excludes_what_it_is_told_to(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
-    from mmgrec.settings import read_toml
+    from mmgrec.settings.values import read_toml
     from mmgrec.synthetic import planted
 
     values = read_toml(finished / "run.toml")["data"]

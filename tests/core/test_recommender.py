@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from mmgrec.checkpoint import tensors_equal
-from mmgrec.data import Dataset
-from mmgrec.evaluation import Defects, evaluate
-from mmgrec.generator import GeneratorTraining
+from mmgrec.data.dataset import Dataset
+from mmgrec.evaluation.harness import evaluate
+from mmgrec.evaluation.report import Defects
+from mmgrec.generator.layers import NetworkSettings
+from mmgrec.generator.task import GeneratorTraining
 from mmgrec.interfaces import (
     Context,
     Exclusion,
@@ -23,9 +24,9 @@ from mmgrec.interfaces import (
     exclusion_of,
     no_exclusion,
 )
-from mmgrec.model import NetworkSettings
-from mmgrec.recid import Codes
+from mmgrec.recid.table import Codes
 from mmgrec.recommender import FittedMMGRec, MMGRec
+from mmgrec.storage.tensors import tensors_equal
 from mmgrec.synthetic import planted
 from mmgrec_plugins.collisions.popularity import ByPopularity
 from mmgrec_plugins.decoders.exact import Exact

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmgrec.data import Dataset
-from mmgrec.evaluation import evaluate
+from mmgrec.data.dataset import Dataset
+from mmgrec.evaluation.harness import evaluate
 from mmgrec.interfaces import Exclusion, FittedRecommender, Recommendations
 from mmgrec.synthetic import affinity, checkerboard, planted, tours
 

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("triton", reason="triton comes for Linux only")
 
 from mmgrec_kernels import compile_table
-from mmgrec_kernels._chips import CHIPS
-from mmgrec_kernels._compile import Cost, Variant, cost, faults
+from mmgrec_kernels.chips import CHIPS
+from mmgrec_kernels.compilation import Cost, Variant, cost, faults
 
 PAGE = (Path(__file__).parents[2] / "docs" / "kernel-tables.md").read_text()
 TABLES = dict(re.findall(r"<!-- compiled: (\w+) -->\n(.*?)<!-- /compiled -->", PAGE, re.DOTALL))

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from mmgrec.cuda_graph import Answer, Question, RecordedSearch, generate, record_cuda_graph
+from mmgrec.generator.layers import NetworkSettings
+from mmgrec.generator.network import Network
+from mmgrec.generator.recording import Answer, Question, RecordedSearch, generate, record_cuda_graph
 from mmgrec.interfaces import Exclusion, PositionalScheme, Representations
-from mmgrec.model import Network, NetworkSettings
-from mmgrec.recid import RecIDTable, Trie
+from mmgrec.recid.table import RecIDTable
+from mmgrec.recid.trie import Trie
 from mmgrec_plugins.decoders.exact import Exact
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
 from mmgrec_plugins.positions.relation_aware import RelationAware

@@ -11,12 +11,12 @@ from types import ModuleType
 import pytest
 import torch
 
-from mmgrec_kernels import _tuned
+from mmgrec_kernels import tuned
 from mmgrec_kernels.beam_step import sizes as beam_sizes
 from mmgrec_kernels.relation_attention import sizes as attention_sizes
 from mmgrec_kernels.residual_lookup import sizes as lookup_sizes
 
-TOOL = Path(__file__).parents[2] / "bench" / "search_block_sizes.py"
+TOOL = Path(__file__).parents[2] / "bench" / "tuning" / "search_block_sizes.py"
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ def tool() -> ModuleType:
 
 
 def test_found_sizes_go_before_the_rules_on_their_chip_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_tuned.TUNED, "residual_lookup", {(90, 64, 256): {"rows": 32}})
-    monkeypatch.setitem(_tuned.TUNED, "beam_step", {(90, 1, 64, 64, 64): {"choose_warps": 1}})
-    monkeypatch.setitem(_tuned.TUNED, "relation_attention", {(90, 32, 64, 2): {"rows": 8}})
+    monkeypatch.setitem(tuned.TUNED, "residual_lookup", {(90, 64, 256): {"rows": 32}})
+    monkeypatch.setitem(tuned.TUNED, "beam_step", {(90, 1, 64, 64, 64): {"choose_warps": 1}})
+    monkeypatch.setitem(tuned.TUNED, "relation_attention", {(90, 32, 64, 2): {"rows": 8}})
     rows, choose, backward = [], [], []
     for chip in (90, 100):
         rows.append(lookup_sizes.plan(dim=50, codes=256, chip=chip).rows)
@@ -45,16 +45,16 @@ def test_found_sizes_go_before_the_rules_on_their_chip_alone(monkeypatch: pytest
 
 def test_the_written_table_is_read_back(tool: ModuleType) -> None:
     table = {"beam_step": {(90, 1, 64, 64, 64): {"warps": 8, "choose_warps": 2}, (80, 0, 16, 16, 256): {"warps": 1}}}
-    text = tool.written(Path(_tuned.__file__).read_text(), table)
+    text = tool.written(Path(tuned.__file__).read_text(), table)
     space: dict[str, object] = {}
     exec(compile(text, "tuned", "exec"), space)
     assert space["TUNED"] == table
-    assert tool.written(text, {}) == tool.written(Path(_tuned.__file__).read_text(), {})
+    assert tool.written(text, {}) == tool.written(Path(tuned.__file__).read_text(), {})
 
 
 def search(tool: ModuleType, wrong: int) -> object:
     """Three choices; the fastest of them gives wrong results."""
-    places = _tuned.TUNED
+    places = tuned.TUNED
 
     def now() -> int:
         return places["toy"].get((1,), {}).get("warps", 0)
@@ -75,13 +75,13 @@ TIMES = {0: 10.0, 1: 12.0, 2: 8.0, 4: 5.0}  # of the rules, and of each choice
 def test_the_fastest_right_choice_is_found(
     tool: ModuleType, monkeypatch: pytest.MonkeyPatch, wrong: int, found: dict[str, int]
 ) -> None:
-    monkeypatch.setitem(_tuned.TUNED, "toy", {})
+    monkeypatch.setitem(tuned.TUNED, "toy", {})
     assert tool.best(search(tool, wrong), lambda call: TIMES[call()]) == found
-    assert _tuned.TUNED["toy"] == {}
+    assert tuned.TUNED["toy"] == {}
 
 
 def test_the_rules_stay_where_nothing_is_clearly_faster(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_tuned.TUNED, "toy", {})
+    monkeypatch.setitem(tuned.TUNED, "toy", {})
     assert tool.best(search(tool, 3), lambda call: {0: 10.0}.get(call(), 9.9)) == {}
 
 

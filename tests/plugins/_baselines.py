@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from mmgrec.data import Bag, Dataset
+from mmgrec.data.dataset import Bag, Dataset
 from mmgrec.errors import DataError
-from mmgrec.evaluation import Defects, evaluate
+from mmgrec.evaluation.harness import evaluate
+from mmgrec.evaluation.report import Defects
 from mmgrec.interfaces import Context, Recommender, Silent
 from mmgrec.synthetic import checkerboard, planted
 from mmgrec.testing import same
-from mmgrec_plugins.recommenders._factors import FactorRecommender
-from mmgrec_plugins.recommenders.popularity import Popularity
+from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
+from mmgrec_plugins.recommenders.simple.popularity import Popularity
 
 #: Many interactions: what users like tells enough.
 DATA = planted(num_users=160, num_items=100, mean_interactions=20, seed=3)

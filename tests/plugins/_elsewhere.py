@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from mmgrec_kernels.beam_step import torch_form
-from mmgrec_plugins import _sparse
 from mmgrec_plugins.decoders import exact
+from mmgrec_plugins.representations import sparse
 
 DEVICE = torch.device("meta")
 aten = torch.ops.aten
@@ -107,7 +107,7 @@ def elsewhere() -> Iterator[torch.device]:
             module = importlib.import_module(place)
             if hasattr(module, "_get_fused_kernels_supported_devices"):
                 patch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["cpu", DEVICE.type])
-        _on_values(patch, _sparse.FixedMatrix, "times")
+        _on_values(patch, sparse.FixedMatrix, "times")
         for module in (torch_form, exact):
             _on_values(patch, module, "sampled_products")
         with _Elsewhere():

@@ -8,14 +8,15 @@ from typing import Any, cast
 
 import torch
 
-from mmgrec.data import Dataset, Interactions
-from mmgrec.evaluation import Defects, evaluate
+from mmgrec.data.dataset import Dataset, Interactions
+from mmgrec.evaluation.harness import evaluate
+from mmgrec.evaluation.report import Defects
 from mmgrec.interfaces import Context, FittedRecommender, Recommender
 from mmgrec.synthetic import tours
-from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings
-from mmgrec_plugins.recommenders._sequences import SequenceTraining
-from mmgrec_plugins.recommenders.sasrec import SASRec
-from mmgrec_plugins.recommenders.tiger import TIGER, TIGERTraining
+from mmgrec_plugins.quantizers.autoencoder import AutoencoderSettings
+from mmgrec_plugins.recommenders.sequential.sasrec import SASRec
+from mmgrec_plugins.recommenders.sequential.sequences import SequenceTraining
+from mmgrec_plugins.recommenders.sequential.tiger import TIGER, TIGERTraining
 
 DATA = tours(num_users=300, num_items=30)
 HOW: dict[str, Any] = {

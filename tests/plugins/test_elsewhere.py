@@ -9,12 +9,12 @@ import torch
 from _elsewhere import DEVICE, There, elsewhere
 from test_contracts import ORDERED, WHOLE, part, shipped
 
-from mmgrec.evaluation import evaluate
-from mmgrec.generator import GeneratorTraining
+from mmgrec.evaluation.harness import evaluate
+from mmgrec.generator.layers import NetworkSettings
+from mmgrec.generator.reranking import Rescoring
+from mmgrec.generator.task import GeneratorTraining
 from mmgrec.interfaces import Context, Recommender
-from mmgrec.model import NetworkSettings
 from mmgrec.recommender import MMGRec
-from mmgrec.rescoring import Rescoring
 from mmgrec.testing import tiny_data, tours
 
 HYBRID = Rescoring(weight=(0.5,), item_weight=(4.0,), candidates=10)
@@ -60,11 +60,11 @@ def test_it_works_elsewhere_and_gives_the_same_lists(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")  # it is copied: these are not meta
 def test_a_stored_model_searches_elsewhere() -> None:
-    recipe, data = mmgrec(), tiny_data()
-    fitted = recipe.fit(data, Context(seed=0))
+    method, data = mmgrec(), tiny_data()
+    fitted = method.fit(data, Context(seed=0))
     here = evaluate(fitted, data, top_k=(5,))
     with elsewhere() as device:
-        again = recipe.restore(fitted.state(), device=device)
+        again = method.restore(fitted.state(), device=device)
         assert isinstance(again.network.begin, There)
         there = evaluate(again, data, top_k=(5,))
     assert torch.equal(there.item, here.item)

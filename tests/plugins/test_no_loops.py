@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 import torch
 
-from mmgrec.data import Dataset, Interactions
+from mmgrec.data.dataset import Dataset, Interactions
 from mmgrec.interfaces import Context, Recommender
 from mmgrec.registry import Registry
-from mmgrec.settings import build
+from mmgrec.settings.builder import build
 from mmgrec.synthetic import planted
-from mmgrec_plugins.quantizers.graph import GraphEncoder
-from mmgrec_plugins.quantizers.graph_network import GraphNetwork
-from mmgrec_plugins.recommenders._factors import FactorRecommender
-from mmgrec_plugins.recommenders.mf import MF
+from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
+from mmgrec_plugins.recommenders.graph.mf import MF
+from mmgrec_plugins.representations.graph_encoder import GraphEncoder
+from mmgrec_plugins.representations.graph_network import GraphNetwork
 
 NUM_USERS = 600
 DATA = planted(num_users=NUM_USERS, num_items=150, mean_interactions=8, modalities={"visual": 4, "text": 3}, seed=3)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmgrec_kernels._impl import Impl, use_triton
 from mmgrec_kernels.beam_step import reference, sizes, torch_form
 from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.implementations import Impl, use_triton
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
 

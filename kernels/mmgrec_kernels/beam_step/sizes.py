@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from mmgrec_kernels._tuned import tuned
+from mmgrec_kernels.tuned import tuned
 
 __all__ = ["MAX_BEAMS", "Plan", "plan", "unsupported"]
 

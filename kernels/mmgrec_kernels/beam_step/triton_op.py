@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmgrec_kernels._chips import capability
 from mmgrec_kernels.beam_step import triton_kernels as kernels
 from mmgrec_kernels.beam_step.sizes import plan
 from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.chips import capability
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmgrec_kernels._compile import Variant, signature
 from mmgrec_kernels.beam_step import triton_kernels as kernels
 from mmgrec_kernels.beam_step.sizes import Plan, plan
+from mmgrec_kernels.compilation import Variant, signature
 
 __all__ = ["variants"]
 

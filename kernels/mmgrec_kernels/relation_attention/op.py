@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmgrec_kernels._impl import Impl, use_triton
+from mmgrec_kernels.implementations import Impl, use_triton
 from mmgrec_kernels.relation_attention import reference, sizes, torch_form
 
 __all__ = ["relation_attention"]

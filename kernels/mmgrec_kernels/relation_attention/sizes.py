@@ -10,8 +10,8 @@ from typing import Literal
 
 import torch
 
-from mmgrec_kernels._chips import shared_memory
-from mmgrec_kernels._tuned import tuned
+from mmgrec_kernels.chips import shared_memory
+from mmgrec_kernels.tuned import tuned
 
 __all__ = ["SIZES", "WHOLE_LENGTH", "Blocks", "Plan", "plan", "unsupported"]
 

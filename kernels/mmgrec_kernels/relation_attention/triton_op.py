@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmgrec_kernels._chips import capability
-from mmgrec_kernels._impl import interpreting
+from mmgrec_kernels.chips import capability
+from mmgrec_kernels.implementations import interpreting
 from mmgrec_kernels.relation_attention import triton_blocked as blocked
 from mmgrec_kernels.relation_attention import triton_kernels as kernels
 from mmgrec_kernels.relation_attention.sizes import Blocks, Plan, plan

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mmgrec_kernels._compile import Variant, signature
+from mmgrec_kernels.compilation import Variant, signature
 from mmgrec_kernels.relation_attention import triton_blocked as blocked
 from mmgrec_kernels.relation_attention import triton_kernels as kernels
 from mmgrec_kernels.relation_attention.sizes import Blocks, plan

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmgrec_kernels._impl import Impl, use_triton
+from mmgrec_kernels.implementations import Impl, use_triton
 from mmgrec_kernels.residual_lookup import reference, sizes, torch_form
 from mmgrec_kernels.residual_lookup.result import Lookup
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmgrec_kernels._chips import capability
-from mmgrec_kernels._impl import interpreting
+from mmgrec_kernels.chips import capability
+from mmgrec_kernels.implementations import interpreting
 from mmgrec_kernels.residual_lookup import triton_kernels as kernels
 from mmgrec_kernels.residual_lookup.result import Lookup
 from mmgrec_kernels.residual_lookup.sizes import plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgrec_kernels._compile import Variant, signature
+from mmgrec_kernels.compilation import Variant, signature
 from mmgrec_kernels.residual_lookup import triton_kernels as kernels
 from mmgrec_kernels.residual_lookup.sizes import plan
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmgrec.interfaces import CollisionResolver, Context
 from mmgrec.recid import Codes, RecIDTable
-from mmgrec_plugins.collisions._resolution import Overflow, resolve
+from mmgrec_plugins.collisions.resolution import Overflow, resolve
 
 __all__ = ["ByPopularity"]
 

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmgrec.errors import DataError
-from mmgrec.readers import files
-from mmgrec.readers.columns import interactions
-from mmgrec.readers.raw import Raw
-from mmgrec.readers.source import FileSource
+from mmgrec.readers import FileSource, RawTables, files, interactions
 from mmgrec_plugins.datasets.tables import only
 
 __all__ = ["AmazonReviews"]
@@ -35,7 +32,7 @@ class AmazonReviews(FileSource):
         found = files.found(path, *_PATTERNS)
         return _edition(found[0]) if len(found) == 1 else ""
 
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         file = only(Path(self.path), files.found(Path(self.path), *_PATTERNS))
         edition = _edition(file)
         if not edition:
@@ -52,7 +49,7 @@ class AmazonReviews(FileSource):
             table = files.json_lines(file, names)
             given = dict(zip(_ROLES, names, strict=True))
         rows, _ = interactions(table, given, where=str(file))
-        return Raw(path=Path(self.path), rows=rows, understood=f"reviews of {edition}")
+        return RawTables(path=Path(self.path), rows=rows, understood=f"reviews of {edition}")
 
 
 def _edition(file: Path) -> str:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmgrec.readers import files
-from mmgrec.readers.columns import interactions, item_texts
-from mmgrec.readers.layout import layout_of
-from mmgrec.readers.raw import Raw
-from mmgrec.readers.source import FileSource
+from mmgrec.readers import FileSource, RawTables, files, interactions, item_texts, layout_of
 from mmgrec_plugins.datasets.tables import only
 
 __all__ = ["MicroLens"]
@@ -28,7 +24,7 @@ class MicroLens(FileSource):
             return ""
         return "pairs of user, item and time" if files.beginning(found[0], 1) == [_HEAD] else ""
 
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         file = only(Path(self.path), files.found(Path(self.path), "*pairs.csv"))
         table = files.delimited(file, separator=",", header=True)
         rows, understood = interactions(table, {}, where=str(file))
@@ -41,4 +37,4 @@ class MicroLens(FileSource):
                 known.columns = ["item", "title"]
             items = item_texts(known, where=str(titles[0]))
             understood += f"; titles: {titles[0].name}"
-        return Raw(path=Path(self.path), rows=rows, items=items, understood=f"columns: {understood}")
+        return RawTables(path=Path(self.path), rows=rows, items=items, understood=f"columns: {understood}")

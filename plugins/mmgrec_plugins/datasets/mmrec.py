@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmgrec.errors import DataError
-from mmgrec.readers import files
-from mmgrec.readers.columns import interactions
-from mmgrec.readers.extras import keyed, plain_array
-from mmgrec.readers.layout import layout_of
-from mmgrec.readers.raw import Keyed, Raw
-from mmgrec.readers.source import FileSource
+from mmgrec.readers import FileSource, ItemTable, RawTables, files, interactions, keyed, layout_of, plain_array
 from mmgrec_plugins.datasets.tables import only
 
 __all__ = ["MMRec"]
@@ -33,7 +28,7 @@ class MMRec(FileSource):
         lines = files.beginning(found[0], 1) if found else []
         return "a split column x_label" if lines and "x_label" in lines[0].split("\t") else ""
 
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         file = only(Path(self.path), _files(Path(self.path)))
         frame = files.delimited(file, separator="\t", header=True, quoted=False)
         rows, understood = interactions(frame, {}, where=str(file))
@@ -51,7 +46,7 @@ class MMRec(FileSource):
                     rows[role].replace_strict(list(known), list(known.values()), default=rows[role]).alias(role)
                 )
         told = f"; features: {', '.join(features)}" if features else ""
-        return Raw(path=Path(self.path), rows=rows, features=features, understood=f"columns: {understood}{told}")
+        return RawTables(path=Path(self.path), rows=rows, features=features, understood=f"columns: {understood}{told}")
 
 
 def _files(path: Path) -> list[Path]:
@@ -73,7 +68,7 @@ def _names(file: Path, number: str) -> dict[str, str]:
     return known
 
 
-def _features(file: Path, names: dict[str, str]) -> Keyed:
+def _features(file: Path, names: dict[str, str]) -> ItemTable:
     table = plain_array(file)
     rows = range(table.shape[0] if table.ndim else 0)
     return keyed(str(file), [names.get(str(row), str(row)) for row in rows], table)

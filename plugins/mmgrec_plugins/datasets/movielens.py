@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmgrec.errors import DataError
-from mmgrec.readers import files
-from mmgrec.readers.columns import interactions, item_texts
-from mmgrec.readers.raw import Raw
-from mmgrec.readers.source import FileSource
+from mmgrec.readers import FileSource, RawTables, files, interactions, item_texts
 
 __all__ = ["MovieLens"]
 
@@ -29,7 +26,7 @@ class MovieLens(FileSource):
     def recognises(cls, path: Path) -> str:
         return _form(_file(path))
 
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         file = _file(Path(self.path))
         form = _form(file)
         if file is None or not form:
@@ -54,7 +51,7 @@ class MovieLens(FileSource):
         if items is not None:
             items.columns = ["item", "title", "genres"][: items.width]
             items = item_texts(items, where=str(beside))
-        return Raw(path=Path(self.path), rows=rows, items=items, understood=f"{file.name}: {form}")
+        return RawTables(path=Path(self.path), rows=rows, items=items, understood=f"{file.name}: {form}")
 
 
 def _file(path: Path) -> Path | None:

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmgrec.errors import DataError
-from mmgrec.readers import files
-from mmgrec.readers.columns import interactions, item_texts
-from mmgrec.readers.raw import Raw
-from mmgrec.readers.source import ColumnSource
+from mmgrec.readers import ColumnSource, RawTables, files, interactions, item_texts
 from mmgrec_plugins.datasets.tables import only
 
 __all__ = ["RecBole"]
@@ -32,7 +29,7 @@ class RecBole(ColumnSource):
         typed = len(names) > 1 and all(name.rpartition(":")[2] in _TYPES for name in names)
         return "names with types (user_id:token)" if typed else ""
 
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         file = only(Path(self.path), _files(Path(self.path)))
         frame = files.delimited(file, separator="\t", header=True, quoted=False)
         frame.columns = [name.rpartition(":")[0] or name for name in frame.columns]
@@ -48,7 +45,7 @@ class RecBole(ColumnSource):
                 understood += f"; {beside.name} is not used: {error.what}"
         if file.with_name(files_stem(file) + ".user").is_file():
             understood += f"; {files_stem(file)}.user is not used: no model reads what is known of users"
-        return Raw(path=Path(self.path), rows=rows, items=items, understood=f"columns: {understood}")
+        return RawTables(path=Path(self.path), rows=rows, items=items, understood=f"columns: {understood}")
 
 
 def _files(path: Path) -> list[Path]:

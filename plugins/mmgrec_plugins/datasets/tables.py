@@ -7,11 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from mmgrec.errors import DataError
-from mmgrec.readers import files
-from mmgrec.readers.columns import interactions
-from mmgrec.readers.layout import layout_of, nameless_roles
-from mmgrec.readers.raw import Raw
-from mmgrec.readers.source import ColumnSource
+from mmgrec.readers import ColumnSource, RawTables, files, interactions, layout_of, nameless_roles
 
 __all__ = ["Csv", "ParquetTable"]
 
@@ -35,7 +31,7 @@ class Csv(ColumnSource):
         width = layout_of(found[0]).width
         return f"text with {width} columns" if width > 1 else ""
 
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         file = only(Path(self.path), files.found(Path(self.path), *_TEXT))
         layout = layout_of(file, separator=self.separator, names=tuple(self.columns.values()))
         header = layout.header if self.header == "auto" else self.header == "yes"
@@ -44,7 +40,7 @@ class Csv(ColumnSource):
         if not header:
             named = {role: name or nameless_roles(layout).get(role, "") for role, name in named.items()}
         rows, understood = interactions(frame, named, where=str(file))
-        return Raw(path=Path(self.path), rows=rows, understood=f"columns: {understood}")
+        return RawTables(path=Path(self.path), rows=rows, understood=f"columns: {understood}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +55,10 @@ class ParquetTable(ColumnSource):
         with open(found[0], "rb") as file:
             return "a Parquet file" if file.read(4) == b"PAR1" else ""
 
-    def read(self) -> Raw:
+    def read(self) -> RawTables:
         file = only(Path(self.path), files.found(Path(self.path), "*.parquet"))
         rows, understood = interactions(files.parquet(file), self.columns, where=str(file))
-        return Raw(path=Path(self.path), rows=rows, understood=f"columns: {understood}")
+        return RawTables(path=Path(self.path), rows=rows, understood=f"columns: {understood}")
 
 
 def only(path: Path, found: list[Path]) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor
 from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores
 from mmgrec.recid import Trie
 from mmgrec_kernels.csr import sampled_products
-from mmgrec_plugins.decoders._leaves import best_items, forbidden_leaves
+from mmgrec_plugins.decoders.leaves import best_items, forbidden_leaves
 
 __all__ = ["Exact"]
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores
 from mmgrec.recid import Trie
-from mmgrec_plugins.decoders._leaves import best_items
+from mmgrec_plugins.decoders.leaves import best_items
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
 
 __all__ = ["PublishedBeam"]

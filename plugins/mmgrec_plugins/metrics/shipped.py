@@ -1,4 +1,4 @@
-"""The shipped metrics as plugins. The formulas are in `mmgrec.metrics`."""
+"""The shipped metrics as plugins. The formulas are in `mmgrec.evaluation.metrics`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmgrec import metrics
-from mmgrec.interfaces import Judged, Metric
+from mmgrec.evaluation import metrics
+from mmgrec.interfaces import Metric, RankedTruth
 
 __all__ = ["MRR", "NDCG", "Coverage", "HitRate", "Novelty", "PopularityBias", "Precision", "Recall"]
 
@@ -20,7 +20,7 @@ class Recall(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["recall"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.recall(judged, top_k)
 
 
@@ -32,7 +32,7 @@ class NDCG(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["ndcg"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.ndcg(judged, top_k)
 
 
@@ -44,7 +44,7 @@ class Precision(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["precision"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.precision(judged, top_k)
 
 
@@ -56,7 +56,7 @@ class HitRate(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["hit-rate"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.hit_rate(judged, top_k)
 
 
@@ -68,7 +68,7 @@ class MRR(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["mrr"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.mrr(judged, top_k)
 
 
@@ -80,7 +80,7 @@ class Coverage(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["coverage"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.coverage(judged, top_k)
 
 
@@ -92,7 +92,7 @@ class Novelty(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["novelty"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.novelty(judged, top_k)
 
 
@@ -104,5 +104,5 @@ class PopularityBias(Metric):
     def definition(self) -> str:
         return metrics.DEFINITIONS["popularity-bias"]
 
-    def measure(self, judged: Judged, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return metrics.popularity_bias(judged, top_k)

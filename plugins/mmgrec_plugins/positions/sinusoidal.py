@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from mmgrec.generator import sinusoidal_positions
 from mmgrec.interfaces import PositionalScheme
-from mmgrec.layers import sinusoidal_positions
 from mmgrec_plugins.positions.none import PlainAttention
 
 __all__ = ["Sinusoidal"]

@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
-from mmgrec.training import Task, train
-from mmgrec.validation import ValidationRecall
-from mmgrec_plugins._ranking import RankingTask
-from mmgrec_plugins.quantizers._autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
-from mmgrec_plugins.quantizers.ensemble import calibrated
-from mmgrec_plugins.quantizers.graph import GraphEncoder
+from mmgrec.training import Task, ValidationRecall, train
+from mmgrec_plugins.quantizers.autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
+from mmgrec_plugins.representations.graph_encoder import GraphEncoder
+from mmgrec_plugins.representations.joining import calibrated
+from mmgrec_plugins.representations.ranking import RankingTask
 
 __all__ = ["GraphRQVAE"]
 

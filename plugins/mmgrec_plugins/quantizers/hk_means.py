@@ -10,8 +10,8 @@ from annotated_types import Ge
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, Quantization, Quantizer
 from mmgrec.recid import Codes
-from mmgrec_plugins.quantizers._kmeans import hierarchical_kmeans
-from mmgrec_plugins.quantizers.graph import GraphEncoder
+from mmgrec_plugins.quantizers.kmeans import hierarchical_kmeans
+from mmgrec_plugins.representations.graph_encoder import GraphEncoder
 
 __all__ = ["HKMeans"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, Quantization, Quantizer
 from mmgrec.recid import Codes
-from mmgrec_plugins.quantizers._kmeans import residual_kmeans
-from mmgrec_plugins.quantizers.graph import GraphEncoder
+from mmgrec_plugins.quantizers.kmeans import residual_kmeans
+from mmgrec_plugins.representations.graph_encoder import GraphEncoder
 
 __all__ = ["RQKMeans", "residual_codes"]
 

@@ -1,0 +1,112 @@
+"""Holds the baselines of finished studies against figures that others published on the same data.
+
+    python bench/rivals/compare_with_published.py --out docs/results/published.json docs/results/overall.json
+
+A study is its folder, or a file that `bench/tables/study_tables.py` kept of it.
+
+Ours are means over seeds of the test part, counted under the mask of the source. A figure is reached from 95 % of it
+on. Where our copy of a set lacks the features that a model reads, the figure is shown and nothing is claimed; there a
+model has to pass popularity and MF, as its paper says it does. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]  # Any: JSON
+PUBLISHED = Path(__file__).parent / "published.toml"
+ENOUGH = 0.95  # of a published figure
+
+
+def read_study(path: Path) -> Json:
+    """A study by its folder, or what was kept of one by its file."""
+    found: Json = json.loads((path / "study.json" if path.is_dir() else path).read_text())
+    return found
+
+
+def measured(studies: list[Path]) -> dict[tuple[str, str], Json]:
+    """(data set, model) -> that model's entry of a study."""
+    found = {}
+    for path in studies:
+        for data in read_study(path)["data"]:
+            for model in data["models"]:
+                if model["seeds"] and model.get("otherwise"):
+                    found[data["name"], model["model"]] = model
+    return found
+
+
+def under(model: Json, mask: str, metric: str) -> float:
+    """Mean over seeds on test; a study counts under two masks, its own and the other."""
+    other = model["otherwise"]
+    return float((other if other["mask"] == mask else model["test"])[metric]["mean"])
+
+
+def compared(found: dict[tuple[str, str], Json]) -> list[Json]:
+    """One row for each published figure whose model and data set were measured."""
+    rows = []
+    for table in tomllib.loads(PUBLISHED.read_text()).values():
+        for data, models in ((key, one) for key, one in table.items() if isinstance(one, dict)):
+            for name, figure in models.items():
+                ours = found.get((data, name))
+                if ours is None:
+                    continue
+                metrics = {f"recall@{figure['k']}": figure["recall"], f"ndcg@{figure['k']}": figure["ndcg"]}
+                values = {metric: under(ours, table["mask"], metric) for metric in metrics}
+                weaker = [found[data, one] for one in ("popularity", "mf") if (data, one) in found and one != name]
+                first = next(iter(metrics))
+                rows.append(
+                    {
+                        "data": data,
+                        "model": name,
+                        "seeds": len(ours["seeds"]),
+                        "source": table["source"],
+                        "split": table["split"],
+                        "mask": table["mask"],
+                        "comparable": not figure.get("features", False),
+                        "published": metrics,
+                        "ours": {metric: round(value, 5) for metric, value in values.items()},
+                        "ratio": round(min(values[one] / metrics[one] for one in metrics), 3),
+                        "reached": all(values[one] >= ENOUGH * metrics[one] for one in metrics),
+                        "passes popularity and mf": all(
+                            values[first] >= under(one, table["mask"], first) for one in weaker
+                        ),
+                    }
+                )
+    return rows
+
+
+def markdown(rows: list[Json]) -> str:
+    lines = [
+        "| set | model | seeds | published R / N | ours R / N | least ratio | reached "
+        "| passes popularity and MF | source |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        pairs = [" / ".join(f"{value:.4f}" for value in row[one].values()) for one in ("published", "ours")]
+        reached = ("yes" if row["reached"] else "no") + ("" if row["comparable"] else " (other features)")
+        passes = "yes" if row["passes popularity and mf"] else "no"
+        source = f"{row['source'].split(',')[0]}, {row['split']}" + (" split" if row["split"] == "the same" else "")
+        lines.append(
+            f"| {row['data']} | {row['model']} | {row['seeds']} | {pairs[0]} | {pairs[1]} | {row['ratio']:.2f} "
+            f"| {reached} | {passes} | {source} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("studies", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    rows = compared(measured(options.studies))
+    print(markdown(rows))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Keeps what finished studies found, small enough to be committed, and writes it into pages.
+
+    python bench/tables/study_tables.py --keep docs/results/overall.json STUDY STUDY …    # folders of `mmgrec study`
+    python bench/tables/study_tables.py --keep docs/results/overall.json docs/results/overall.json STUDY   # joined
+    python bench/tables/study_tables.py --tests docs/results/hybrid.json STUDY …          # only their paired tests
+    python bench/tables/study_tables.py docs/experiments.md README.md                     # renews their tables
+
+Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page,
+best model first; between ``<!-- steps: FILE -->`` and ``<!-- /steps -->`` the same in the study's own order;
+between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model; between
+``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one; between
+``<!-- published: FILE -->`` and ``<!-- /published -->`` what `compare_with_published.py` found. Of a data set in
+several studies, or kept earlier, the models and tests are joined, and corrected together; what several have counts as
+the one with most seeds has it, of equal ones the last. Where other figures take the place of the model's that all are
+tested against, its earlier tests go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mmgrec.evaluation import PairedTest, holm, ranks
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "rivals"))
+
+from compare_with_published import markdown, read_study  # a script of the room beside this one
+
+Json = dict[str, Any]  # Any: JSON
+METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
+MODEL = ("model", "plugin", "seeds", "parameters", "peak_memory_mib", "threads", "written", "failed")
+
+
+def kept(paths: Sequence[Path]) -> Json:
+    """What is worth keeping of some studies: their folders, or files that were made of such."""
+    data: dict[str, Json] = {}
+    told: Json = {}
+    for path in paths:
+        told = read_study(path)
+        for one in told["data"]:
+            home = data.setdefault(
+                one["name"],
+                {key: one[key] for key in ("name", "num_users", "num_items", "num_interactions", "fingerprint")}
+                | {"models": {}, "tests": {}},
+            )
+            before = home["models"].get(told["against"])
+            for model in one["models"]:
+                if model["seeds"]:
+                    _join(home["models"], model["model"], _model(model) if path.is_dir() else model)
+            if before is not None and before["test"] != home["models"][told["against"]]["test"]:
+                home["tests"].clear()
+            for metric in METRICS[:2]:
+                tests = one["tests"].get(metric, [])
+                for test in tests.values() if isinstance(tests, dict) else tests:
+                    _join(home["tests"].setdefault(metric, {}), test["against"], test)
+    return {
+        "study": told["study"],
+        "against": told["against"],
+        "mask": told["mask"],
+        "versions": told["versions"],
+        "data": [
+            {**one, "models": list(one["models"].values()), "tests": _corrected(one["tests"])} for one in data.values()
+        ],
+    }
+
+
+def _join(home: Json, name: str, found: Json) -> None:
+    """Keep what stands on more seeds, or came later."""
+    if name not in home or len(found["seeds"]) >= len(home[name]["seeds"]):
+        home[name] = found
+
+
+def _corrected(tests: Json) -> Json:
+    """Metric -> model -> test, corrected for all of the metric."""
+    out: Json = {}
+    for metric, of in tests.items():
+        bare = [PairedTest(**{field.name: test[field.name] for field in fields(PairedTest)}) for test in of.values()]
+        out[metric] = {name: {**of[name], "p_holm": test.p_holm} for name, test in zip(of, holm(bare), strict=True)}
+    return out
+
+
+def _model(told: Json) -> Json:
+    out = {key: told[key] for key in MODEL}
+    for split in ("test", "valid"):
+        out[split] = {metric: told[split][metric] for metric in METRICS if metric in told[split]}
+    other = told.get("otherwise")
+    out["otherwise"] = other and {"mask": other["mask"], **{name: other[name] for name in METRICS}}
+    out["seconds"] = {key: told["seconds"][key]["mean"] for key in ("fit", "stage1", "test")}
+    tuned = told["tuned"]
+    out["tuned"] = tuned and {
+        "by": tuned["by"],
+        "chosen": tuned["chosen"],
+        "trials": [{"settings": one["settings"], "score": one["score"]} for one in tuned["trials"]],
+    }
+    return out
+
+
+def table(found: Json, data: Json, *, best_first: bool = True) -> str:
+    """One data set: means ± deviations over seeds, the test against the study's own model."""
+    first = f"{found['against']} − model (R@10)"
+    lines = [
+        f"**{data['name']}**, test",
+        "",
+        f"| model | seeds | R@10 | N@10 | R@20 | N@20 | {first} | p (Holm) R@10, N@10 | fit s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    places = {metric: ranks(data["models"], metric) for metric in METRICS}
+    models = data["models"]
+    if best_first:
+        models = sorted(models, key=lambda one: -one["test"]["recall@10"]["mean"])
+    for model in models:
+        figures = [_figure(model["test"][metric], places[metric].get(model["model"])) for metric in METRICS]
+        tests = [data["tests"].get(metric, {}).get(model["model"]) for metric in METRICS[:2]]
+        gap = "—" if tests[0] is None else f"{tests[0]['difference']:+.4f} (t = {tests[0]['t']:.1f})"
+        p = ", ".join("—" if test is None else f"{test['p_holm']:.1g}" for test in tests)
+        seconds = model["seconds"]["fit"]
+        lines.append(
+            f"| {model['model']} | {len(model['seeds'])} | {' | '.join(figures)} | {gap} | {p} | {seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def summary(found: Json) -> str:
+    """All data sets: Recall@10 / NDCG@10 of every model, in the order of the first set."""
+    sets = [one["name"] for one in found["data"]]
+    values = {(one["name"], model["model"]): model for one in found["data"] for model in one["models"]}
+    mean = {key: model["test"]["recall@10"]["mean"] for key, model in values.items()}
+    labels = sorted({label for _, label in values}, key=lambda label: -max(mean.get((one, label), 0) for one in sets))
+    best = {one: ranks([model for (name, _), model in values.items() if name == one], "recall@10") for one in sets}
+
+    def cell(name: str, label: str) -> str:
+        if (name, label) not in values:
+            return ""
+        pair = [_short(values[name, label]["test"][metric]["mean"]) for metric in METRICS[:2]]
+        return _marked(" / ".join(pair), best[name].get(label))
+
+    return _grid("Recall@10 / NDCG@10", labels, sets, cell)
+
+
+def paired(found: Json) -> str:
+    """All data sets: how far the model is above each other one, and how sure that is."""
+    sets = [one["name"] for one in found["data"]]
+    pairs = {
+        (one["name"], metric, against): test
+        for one in found["data"]
+        for metric in METRICS[:2]
+        for against, test in one["tests"].get(metric, {}).items()
+    }
+    labels = list(dict.fromkeys(against for _, _, against in pairs))
+
+    def cell(name: str, label: str) -> str:
+        two = [pairs.get((name, metric, label)) for metric in METRICS[:2]]
+        return ", ".join(f"{test['difference']:+.4f} (p {test['p_holm']:.1g})" for test in two if test is not None)
+
+    return _grid(f"{found['against']} − model: R@10 (p Holm), N@10 (p Holm)", labels, sets, cell)
+
+
+def _grid(corner: str, labels: Sequence[str], sets: Sequence[str], cell: Callable[[str, str], str]) -> str:
+    """A row for each label, a column for each data set."""
+    rows = [f"| {label} | " + " | ".join(cell(name, label) for name in sets) + " |" for label in labels]
+    return "\n".join([f"| {corner} | {' | '.join(sets)} |", "|---|" + "---|" * len(sets), *rows])
+
+
+def _marked(text: str, place: int | None) -> str:
+    """The best bold, the second best in italics."""
+    return f"**{text}**" if place == 0 else f"_{text}_" if place == 1 else text
+
+
+def _figure(value: Mapping[str, float | None], place: int | None) -> str:
+    text = _marked(_short(value["mean"] or 0.0), place)
+    return text if value["deviation"] is None else f"{text} ± {_short(value['deviation'])}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}".removeprefix("0")
+
+
+SHAPES: Mapping[str, Callable[[Any], str]] = {  # Any: JSON
+    "study": lambda found: "\n\n".join(table(found, one) for one in found["data"]),
+    "steps": lambda found: "\n\n".join(table(found, one, best_first=False) for one in found["data"]),
+    "summary": summary,
+    "tests": paired,
+    "published": markdown,
+}
+
+
+def write(text: str, home: Path) -> str:
+    """``text``, a page in `home`, with all its tables renewed."""
+
+    def renewed(match: re.Match[str]) -> str:
+        kind, name = match[1], match[2]
+        found = json.loads((home / name).read_text())
+        return f"<!-- {kind}: {name} -->\n\n{SHAPES[kind](found)}\n\n<!-- /{kind} -->"
+
+    kinds = "|".join(SHAPES)
+    return re.sub(rf"<!-- ({kinds}): (\S+) -->\n.*?<!-- /\1 -->", renewed, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="+", type=Path, help="pages, or with --keep folders of studies")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="what the studies found goes there")
+    parser.add_argument("--tests", type=Path, metavar="FILE", help="their paired tests alone go there")
+    options = parser.parse_args()
+    if options.tests:
+        found = kept(options.paths)
+        found["data"] = [{**one, "models": []} for one in found["data"]]
+        options.tests.write_text(json.dumps(found, indent=1) + "\n")
+        return
+    if options.keep:
+        options.keep.write_text(json.dumps(kept(options.paths), indent=1) + "\n")
+        return
+    for page in options.paths:
+        page.write_text(write(page.read_text(), page.parent))
+
+
+if __name__ == "__main__":
+    main()

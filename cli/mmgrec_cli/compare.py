@@ -1,0 +1,33 @@
+"""``mmgrec compare``: stored runs against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmgrec_cli import options as given
+from mmgrec_cli import render
+
+__all__ = ["compare"]
+
+
+RunPaths = Annotated[list[Path], typer.Argument(help="Finished runs' folders.", metavar="RUN...", show_default=False)]
+
+
+def compare(
+    runs: RunPaths,
+    metric: Annotated[str, typer.Option("--metric", help="What is compared.")] = "recall@10",
+    split: Annotated[str, typer.Option("--split", help="test or valid.")] = "test",
+    json: given.Json = False,
+) -> None:
+    """Test the first run's model against all others, paired over users (t-test, corrected by Holm)."""
+    from mmgrec.runs import StoredRun
+    from mmgrec.runs import compare as tested
+
+    rows = [one.as_dict() for one in tested([StoredRun.open(path) for path in runs], metric=metric, split=split)]
+    if json:
+        render.as_json(rows)
+    else:
+        render.comparison(rows)

@@ -1,0 +1,164 @@
+"""``mmgrec study``: many models, data sets and seeds, tuned alike."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmgrec_cli import options as given
+from mmgrec_cli import render
+
+if TYPE_CHECKING:
+    from mmgrec.studies import CellJob, Study
+
+__all__ = ["study"]
+
+
+_EVERY = 30.0  # seconds between two lines on what is being done
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="A built-in study, or a TOML file.", metavar="NAME")] = "",
+    more: Annotated[list[Path], typer.Argument(help="Further data folders.", metavar="PATH...", hidden=True)] = [],  # noqa: B006
+    data: Annotated[
+        list[Path], typer.Option("--data", help="Data folders; without them the study's own.", metavar="PATH...")
+    ] = [],  # noqa: B006
+    seeds: Annotated[int | None, typer.Option("--seeds", help="So many seeds, from 0 [5].", max=10_000)] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="Cells made at the same time.", min=1)] = 1,
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads of each.", min=1, max=given.MOST_THREADS)] = 1,
+    device: given.Device = "cpu",
+    out: Annotated[str, typer.Option("--out", help="The study's folder [studies/NAME].", metavar="DIR")] = "",
+    models: Annotated[str, typer.Option("--models", help="Only these rows.", metavar="A,B")] = "",
+    against: Annotated[str, typer.Option("--against", help="The model that is tested against all others.")] = "",
+    sets: Annotated[
+        list[str], typer.Option("--set", help="One setting, for every model that has it.", metavar="PART.FIELD=VALUE")
+    ] = [],  # noqa: B006
+    mask: given.Mask = "",
+    grid_size: Annotated[int | None, typer.Option("--grid-size", help="Points tried of a grid [6].", min=1)] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show the built-in studies.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")] = False,
+    json: given.Json = False,
+) -> None:
+    """Fit and compare many models over seeds and data sets: tables, tests, tuning; resumable at any point."""
+    from mmgrec.studies import STUDIES
+
+    if listed:
+        rows = [
+            {"study": key, "title": str(one["title"]), "models": list(one["models"])} for key, one in STUDIES.items()
+        ]
+        if json:
+            render.as_json(rows)
+        else:
+            render.table(
+                "", ("study", "what it shows", "models"), [(r["study"], r["title"], len(r["models"])) for r in rows]
+            )
+        return
+    made = _study_of(name, [*data, *more], seeds, models, against, sets, mask, grid_size)
+    chosen = str(given.device_of(device))
+    folder = Path(out) if out else Path("studies") / made.name
+    for one in made.absent:
+        render.note(f"left out: {one}")
+    if plan:
+        from mmgrec.studies import plan_study as planned
+
+        jobs_known = planned(made, folder).described()
+        if json:
+            render.as_json(jobs_known)
+        else:
+            done = sum(one["done"] for one in jobs_known)
+            render.table(
+                f"{made.name}: {len(jobs_known)} cells, {done} done",
+                ("cell", "folder", "state"),
+                [(one["cell"], one["folder"], "done" if one["done"] else one["state"]) for one in jobs_known],
+            )
+        return
+    from mmgrec.studies import run_study
+
+    told = run_study(made, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
+    if json:
+        render.as_json(told)
+    else:
+        render.study(told)
+        render.text(f"Study folder: {folder.as_posix()}")
+        render.page(folder)
+    if told["failed"]:
+        render.note(f"{len(told['failed'])} cells failed; the same command tries them again:")
+        for cell, sentence in told["failed"].items():
+            render.note(f"  {cell}: {sentence}")
+        raise typer.Exit(1)
+
+
+def _study_of(
+    name: str,
+    paths: list[Path],
+    seeds: int | None,
+    models: str,
+    against: str,
+    sets: list[str],
+    mask: str,
+    grid_size: int | None,
+) -> Study:
+    """The definition, then ``--set``, then flags.
+
+    Raises:
+        SettingsError: with everything that is wrong.
+    """
+    from mmgrec.errors import SettingsError, near_miss
+    from mmgrec.settings import apply_sets, merge, read_toml
+    from mmgrec.studies import STUDIES
+
+    definition: dict[str, Any]  # Any: TOML
+    file = Path(name)
+    if name in STUDIES:
+        definition = {**STUDIES[name]}
+    elif file.suffix == ".toml":
+        definition = {**read_toml(file)}
+    else:
+        what = f"there is no study {name!r}" if name else "the name of a study is needed"
+        raise SettingsError([f"{what}; {near_miss(name, STUDIES)}"], remedy="or give a TOML file of your own")
+    from mmgrec.studies import COMMON, Study
+
+    problems: list[str] = []
+    flags: dict[str, Any] = {key: one for key, one in (("mask", mask), ("against", against)) if one}  # Any: TOML
+    flags |= {key: one for key, one in (("seeds", seeds), ("grid_size", grid_size)) if one is not None}
+    over = merge(apply_sets(sets, parts=(*COMMON, "data", "models", "tune"), problems=problems), flags)
+    return Study.of(
+        name if name in STUDIES else file.stem,
+        definition,
+        over=over,
+        paths=paths,
+        lenient=name in STUDIES,
+        only=list(dict.fromkeys(one.strip() for one in models.split(",") if one.strip())),
+        problems=problems,
+    )
+
+
+class _Watcher:
+    """A `StudyObserver` for people: a line when a cell begins and ends, and now and then what it is at."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def planned(self, cells: int, done: int) -> None:
+        render.note(f"{cells} cells, {done} of them done")
+
+    def begun(self, job: CellJob) -> None:
+        self._told[job.name] = time.monotonic()
+        render.note(f"[{job.place}/{job.total}] {job.name}")
+
+    def progress(self, job: CellJob, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told.get(job.name, now) >= _EVERY:
+            self._told[job.name] = now
+            render.note(f"[{job.place}/{job.total}] {job.name}: {stage} {done}/{total}")
+
+    def ended(self, job: CellJob, seconds: float, problem: str, left: float | None) -> None:
+        what = f"failed: {problem}" if problem else f"done in {render.clock(seconds)}"
+        rest = "" if left is None else f"; about {render.clock(left)} left"
+        render.note(f"[{job.place}/{job.total}] {job.name}: {what}{rest}")
+
+    def note(self, text: str) -> None:
+        render.note(text)

@@ -1,0 +1,284 @@
+"""Whole generation recorded once and replayed: encoder, all steps of the search, the final list, as one CUDA graph.
+
+A recording has fixed shapes, so batches are padded to buckets and there is one recording for each bucket. Padding users
+and padded places change no other user's list beyond rounding. What cannot be recorded is searched step by step, and
+`RecordedSearch.notes` says why. Knows no decoder but by `RecordableDecoder`, and no kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmgrec.generator.host_reads import _watched
+from mmgrec.generator.network import Network
+from mmgrec.interfaces import Decoder, Exclusion, Stepper
+from mmgrec.recid import Trie
+
+__all__ = ["Question", "RecordableDecoder", "RecordedSearch", "bucket", "generate"]
+
+
+Answer: TypeAlias = tuple[Tensor, Tensor]  # item and score [B, K]
+Recorder: TypeAlias = Callable[[Callable[[], Answer]], Callable[[], Answer]]
+
+MOST_RECORDINGS = 32  # the one that was not used for longest goes first
+_LEAST_WIDTH = 16  # of histories and seen items
+
+
+class RecordableDecoder(Decoder):
+    """A Decoder that can search with static shapes and without a value going back to the host."""
+
+    @abstractmethod
+    def cannot_record(self, trie: Trie, *, top_k: int, dtype: torch.dtype) -> str:
+        """Why `decode_static` would not be static on a GPU, in words; empty when it would be.
+
+        Args:
+            trie: what is searched.
+            top_k: as in `decode`.
+            dtype: of the network's scores.
+        """
+
+    @abstractmethod
+    def decode_static(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> Answer:
+        """As `decode`, but reading no value on the host: the exclusion is known to fit the trie."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """What a batch's lists depend on, beside the model."""
+
+    users: Tensor  # [B] int64
+    history: Tensor  # [B, T] int64, -1 = none
+    exclusion: Exclusion  # seen [B, S]
+
+    def to(self, device: torch.device) -> Question:
+        allowed = self.exclusion.allowed
+        return Question(
+            users=self.users.to(device),
+            history=self.history.to(device),
+            exclusion=Exclusion(
+                seen=self.exclusion.seen.to(device), allowed=None if allowed is None else allowed.to(device)
+            ),
+        )
+
+    def padded(self, *, num_users: int, history: int, seen: int) -> Question:
+        """The same question with more users, who have no history and have seen nothing, and wider tables."""
+        more = num_users - self.users.numel()
+        wide, known = history - self.history.shape[1], seen - self.exclusion.seen.shape[1]
+        return Question(
+            users=F.pad(self.users, (0, more)),
+            history=F.pad(self.history, (0, wide, 0, more), value=-1),
+            exclusion=replace(self.exclusion, seen=F.pad(self.exclusion.seen, (0, known, 0, more), value=-1)),
+        )
+
+    def owned(self) -> Question:
+        """A copy that shares no memory."""
+        allowed = self.exclusion.allowed
+        seen = self.exclusion.seen.clone()
+        return Question(
+            users=self.users.clone(),
+            history=self.history.clone(),
+            exclusion=Exclusion(seen=seen, allowed=None if allowed is None else allowed.clone()),
+        )
+
+    def tensors(self) -> list[Tensor]:
+        """Users, history, seen items; the allow-list apart, as it seldom changes."""
+        return [self.users, self.history, self.exclusion.seen]
+
+
+def bucket(size: int, *, least: int = 1, most: int | None = None) -> int:
+    """The next power of two, not below ``least`` and not above ``most``.
+
+    >>> [bucket(5), bucket(5, least=16), bucket(40, most=50), bucket(64)]
+    [8, 16, 50, 64]
+    """
+    found = max(least, 1 << max(size - 1, 0).bit_length())
+    return found if most is None else min(found, max(most, size))
+
+
+def generate(network: Network, trie: Trie, decoder: RecordableDecoder, question: Question, top_k: int) -> Answer:
+    """What is recorded: everything from histories to lists, on the device."""
+    memory = network.encode(question.users, question.history)
+    return decoder.decode_static(network.stepper(memory), trie, top_k=top_k, exclusion=question.exclusion)
+
+
+def record_cuda_graph(run: Callable[[], Answer], *, pool: Any = None) -> Callable[[], Answer]:
+    """Record a function on the current device; its memory comes from ``pool`` (`torch.cuda.graph_pool_handle`).
+
+    It is called freely once (kernels are compiled, what is made once is made), once more under watch, and recorded.
+
+    Returns:
+        A function that replays it; the result's memory is the same every time.
+
+    Raises:
+        RuntimeError: if the function waits for the device, or does what CUDA cannot record.
+    """
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        run()
+        with _watched():
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    # thread_local: another thread may go on using the device meanwhile
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        answer = run()
+
+    def replay(kept: object = run) -> Answer:  # what the graph reads lives as long as it can be replayed
+        graph.replay()
+        return answer
+
+    return replay
+
+
+# --------------------------------------------------------------------------- recordings, kept by their shapes
+
+
+class _Recording:
+    """One bucket: fixed places for a question, and the function that answers what stands in them."""
+
+    def __init__(self, question: Question, answer: Callable[[Question], Answer], record: Recorder) -> None:
+        self._places = question
+        self._allowed: tuple[Tensor, int] | None = None  # what the allow-list was copied from, and its version
+        self._replay = record(lambda: answer(question))
+
+    def answer(self, question: Question) -> Answer:
+        """Lists of a question of at most this bucket's shape; a copy, since the next replay writes over them."""
+        count = question.users.numel()
+        places = self._places.tensors()
+        padded = question.padded(num_users=len(places[0]), history=places[1].shape[1], seen=places[2].shape[1])
+        for place, given in zip(places, padded.tensors(), strict=True):
+            _put(place, given)
+        self._put_allowed(question.exclusion.allowed)
+        item, score = self._replay()
+        return item[:count].clone(), score[:count].clone()
+
+    def _put_allowed(self, allowed: Tensor | None) -> None:
+        place = self._places.exclusion.allowed
+        if allowed is None or place is None:
+            return
+        if self._allowed is None or self._allowed[0] is not allowed or self._allowed[1] != allowed._version:
+            _put(place, allowed)
+            self._allowed = (allowed, allowed._version)
+
+
+def _put(place: Tensor, given: Tensor) -> None:
+    """Copy without waiting: from pinned memory, which torch gives to nobody else until the copy is done."""
+    if place.is_cuda and given.device.type == "cpu":
+        given = given.pin_memory()
+    place.copy_(given, non_blocking=True)
+
+
+class RecordedSearch:
+    """The search of one model: recorded where that can be, step by step elsewhere. For one stream at a time."""
+
+    def __init__(self, record: Recorder | None = None) -> None:
+        """``record``: how to record, on whatever device; None: as a CUDA graph, and nothing on other devices."""
+        self.notes: list[str] = []  # why something was not recorded, each reason once
+        self._record = record
+        self._kept: dict[tuple[object, ...], _Recording | None] = {}  # None: it was tried and failed
+        self._model: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(recording is not None for recording in self._kept.values())
+
+    def search(self, network: Network, trie: Trie, decoder: Decoder, question: Question, *, top_k: int) -> Answer:
+        """Item and score ``[B, K]`` on the network's device.
+
+        Recorded, the values of `question` are checked while they are on the host; on the device they are believed.
+        """
+        device = network.begin.device
+        if device.type == "cuda" or self._record is not None:
+            found = self._recorded(network, trie, decoder, question, top_k)
+            if found is not None:
+                return found
+        there = question.to(device)
+        memory = network.encode(there.users, there.history)
+        return decoder.decode(network.stepper(memory), trie, top_k=top_k, exclusion=there.exclusion)
+
+    def _recorded(
+        self, network: Network, trie: Trie, decoder: Decoder, question: Question, top_k: int
+    ) -> Answer | None:
+        why = _unfit(network, trie, question, top_k)
+        if why or not isinstance(decoder, RecordableDecoder):
+            self._note(why or f"{type(decoder).__name__} has no static search", warn=False)
+            return None
+        why = decoder.cannot_record(trie, top_k=top_k, dtype=network.begin.dtype)
+        if why:
+            self._note(why, warn=True)
+            return None
+        device = network.begin.device
+        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+            network.head.refresh()
+            recording = self._recording(network, trie, decoder, question, top_k)
+            return None if recording is None else recording.answer(question)
+
+    def _recording(
+        self, network: Network, trie: Trie, decoder: RecordableDecoder, question: Question, top_k: int
+    ) -> _Recording | None:
+        model = _addresses(network, trie)
+        if model != self._model:  # a recording reads weights in place: changed values are fine, other places are not
+            self._kept.clear()
+            self._model = model
+        allowed = question.exclusion.allowed
+        shape = (
+            bucket(question.users.numel()),
+            bucket(question.history.shape[1], least=_LEAST_WIDTH, most=network.settings.history_length),
+            bucket(question.exclusion.seen.shape[1], least=_LEAST_WIDTH) if question.exclusion.seen.numel() else 0,
+        )
+        key = (decoder, shape, allowed is not None, top_k)
+        if key in self._kept:
+            self._kept[key] = self._kept.pop(key)  # the newest is last
+            return self._kept[key]
+        while len(self._kept) >= MOST_RECORDINGS:
+            self._kept.pop(next(iter(self._kept)))
+        places = question.padded(num_users=shape[0], history=shape[1], seen=shape[2]).to(network.begin.device).owned()
+        try:
+            self._kept[key] = _Recording(
+                places, lambda asked: generate(network, trie, decoder, asked, top_k), self._recorder()
+            )
+        except RuntimeError as error:  # the network's or a plugin's code does what cannot be recorded
+            self._kept[key] = None
+            self._note(f"recording failed ({str(error).partition(chr(10))[0]})", warn=True)
+        return self._kept[key]
+
+    def _recorder(self) -> Recorder:
+        if self._record is None:
+            # One pool for all: recordings are replayed one after the other, and their answers are copied at once
+            self._record = functools.partial(record_cuda_graph, pool=torch.cuda.graph_pool_handle())
+        return self._record
+
+    def _note(self, why: str, *, warn: bool) -> None:
+        if why in self.notes:
+            return
+        self.notes.append(why)
+        if warn:
+            warnings.warn(f"generation is not recorded in a CUDA graph: {why}", RuntimeWarning, stacklevel=2)
+
+
+def _unfit(network: Network, trie: Trie, question: Question, top_k: int) -> str:
+    """Why this is searched step by step; empty when it is not. `Decoder.decode` complains of what is wrong."""
+    seen, allowed = question.exclusion.seen, question.exclusion.allowed
+    if network.training:
+        return "the network is in training mode"
+    if question.users.numel() == 0 or top_k < 1:
+        return "there is nothing to search for"
+    if allowed is not None and allowed.shape != (trie.num_items,):
+        return "the allow-list does not fit the trie"
+    if seen.device.type == "cpu" and seen.numel() and int(seen.max()) >= trie.num_items:
+        return "an item that the trie does not hold is seen"
+    return ""
+
+
+def _addresses(network: Network, trie: Trie) -> tuple[int, ...]:
+    return (id(network), id(trie), *(x.data_ptr() for x in (*network.parameters(), *network.buffers())))

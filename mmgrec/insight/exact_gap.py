@@ -1,0 +1,46 @@
+"""How much of the exact search's lists a model's own decoder finds."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmgrec.data import Dataset
+from mmgrec.interfaces import exclusion_of
+from mmgrec.recommender import FittedMMGRec
+from mmgrec.registry import Registry
+
+__all__ = ["recall_of_exact"]
+
+
+def recall_of_exact(fitted: FittedMMGRec, data: Dataset, *, users: Tensor, mask: str, top_k: int = 10) -> float:
+    """How much of the exact decoder's lists the run's own decoder finds.
+
+    Args:
+        fitted: the model.
+        data: its data.
+        users: ``[U]`` int64, the sample.
+        mask: the parts whose items are left out, as in the evaluation: ``train+valid`` or ``train``.
+        top_k: length of the lists.
+
+    Returns:
+        Mean over users of the share of the exact list that is in the decoder's.
+    """
+    exact = Registry.discover().load("decoder", "exact")()
+    masked = data.train if mask == "train" else data.train.merged(data.valid)
+    if data.ordered and mask != "train":
+        fitted = fitted.with_history(masked)
+    shares = []
+    for batch in torch.split(users, 64):
+        exclusion = exclusion_of(masked, batch)
+        found, _ = fitted.search(batch, top_k=top_k, exclusion=exclusion)
+        wanted, _ = fitted.search(batch, top_k=top_k, exclusion=exclusion, decoder=exact)
+        shares.append(_share_found(found.cpu(), wanted.cpu()))
+    return float(torch.cat(shares).mean())
+
+
+def _share_found(found: Tensor, wanted: Tensor) -> Tensor:
+    """``[B]``: share of the wanted items (-1 = none) that are found."""
+    real = wanted >= 0
+    hit = (wanted[:, :, None] == found[:, None, :]).any(2) & real
+    return hit.sum(1).double() / real.sum(1).clamp(min=1)

@@ -1,0 +1,83 @@
+"""What a run writes beside its results: tables in Parquet, what its models do, the page. For `mmgrec.runs.execution`.
+
+A picture is worth no run: where the facts for the page or the page itself cannot be made, the run says so and goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from mmgrec.data import Dataset
+from mmgrec.evaluation import Mask, Report, Split
+from mmgrec.interfaces import FittedRecommender, Reporter
+from mmgrec.storage import Json, Tensors
+
+__all__ = ["insight_bytes", "per_user_parquet", "rec_id_parquet", "told_by", "written_page"]
+
+
+_LISTS = 20  # of each list, at most, are looked at
+
+
+def told_by(fitted: FittedRecommender, data: Dataset, report: Report, log: Reporter) -> Json | None:
+    """What the page shows of a model; None where that cannot be made."""
+    from mmgrec.insight import insight
+
+    split, mask = cast(Split, report.split), cast(Mask, report.mask)
+    try:
+        return insight(fitted, data, report.item[:, :_LISTS], report.user, split=split, mask=mask)
+    except Exception as error:
+        log.warn(f"the page will lack a model: {type(error).__name__}: {error}")
+        return None
+
+
+def insight_bytes(told: Mapping[str, Json | None]) -> bytes:
+    """``insight.json``; the same bytes whether facts come from memory or from the disk."""
+    models = {label: one for label, one in told.items() if one is not None}
+    return (json.dumps({"schema": 1, "models": models}, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def written_page(folder: Path, log: Reporter) -> None:
+    """Write the page, unless something is wrong with it."""
+    from mmgrec.runs.page import write_page
+
+    try:
+        write_page(folder)
+    except Exception as error:
+        log.warn(f"there is no page: {type(error).__name__}: {error}; `mmgrec report` tries again")
+
+
+def rec_id_parquet(data: Dataset, token: Tensor) -> bytes:
+    """The Rec-ID of each item ``[num_items, num_levels]``, under the item's own id."""
+    import polars
+
+    columns: dict[str, object] = {"item": [data.item_id(item) for item in range(data.num_items)]}
+    columns |= {f"token_{level}": token[:, level].numpy() for level in range(token.shape[1])}
+    return _parquet(polars.DataFrame(columns))
+
+
+def per_user_parquet(rows: Mapping[str, Tensors], splits: Sequence[str]) -> bytes:
+    """One row for each model, split and user; one column for each metric."""
+    import polars
+
+    frames = [
+        polars.DataFrame(
+            {"model": label, "split": split, **{name: value.numpy() for name, value in sorted(tensors[split].items())}}
+        )
+        for label, tensors in rows.items()
+        for split in splits
+        if split in tensors
+    ]
+    return _parquet(polars.concat(frames, how="diagonal"))
+
+
+def _parquet(frame: Any) -> bytes:  # Any: polars.DataFrame, imported late
+    import io
+
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()

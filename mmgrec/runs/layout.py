@@ -1,0 +1,48 @@
+"""The names of all files of a run, and what every result records of data and software."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from mmgrec.data import Dataset
+from mmgrec.storage import Json
+
+__all__ = ["REPORT", "data_facts", "recorded_versions", "slug"]
+
+RESULTS, RUN, PER_USER, REC_IDS, HEALTH, WEIGHTS, INSIGHT = (
+    "results.json", "run.json", "per_user.parquet", "rec_ids.parquet", "rec_ids.json", "weights", "insight.json",
+)  # fmt: skip
+_RECORDED = ("mmgrec", "numpy", "polars", "pydantic", "safetensors", "scipy", "torch", "torch-geometric", "triton")
+
+
+def data_facts(data: Dataset) -> Json:
+    return {
+        "name": data.name,
+        "num_users": data.num_users,
+        "num_items": data.num_items,
+        "num_interactions": data.num_interactions,
+        "fingerprint": data.fingerprint,
+    }
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name."""
+    kept = "".join(one if one.isalnum() else "-" for one in name.lower())
+    return "-".join(filter(None, kept.split("-"))) or "data"
+
+
+def recorded_versions() -> dict[str, str]:
+    """The versions of what computes."""
+    return {name: _version(name) for name in _RECORDED}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+SETTINGS, LOG, CHECKPOINTS = "run.toml", "log.jsonl", "checkpoints"
+
+REPORT = "report.html"

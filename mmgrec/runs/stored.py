@@ -1,0 +1,198 @@
+"""Reads finished runs back: settings, data, fitted models, per-user results.
+
+Everything read is first held against the manifest. Does not write, and never unpickles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from mmgrec.data import Dataset
+from mmgrec.errors import RunError, SettingsError, near_miss
+from mmgrec.evaluation import Defects, Mask, Report, Split, evaluate
+from mmgrec.guards import contained
+from mmgrec.interfaces import Reporter
+from mmgrec.recommender import FittedMMGRec, MMGRec
+from mmgrec.registry import Registry
+from mmgrec.runs.experiment import Experiment, load_data
+from mmgrec.runs.folder import RunFolder
+from mmgrec.runs.layout import HEALTH, PER_USER, RESULTS, RUN, WEIGHTS, slug
+from mmgrec.storage import Json
+
+__all__ = ["StoredRun"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A finished run."""
+
+    folder: RunFolder
+    data_path: str | None = None  # where the data lie now, where that is not what the run says
+
+    @classmethod
+    def open(cls, path: Path, *, data_path: str | None = None) -> StoredRun:
+        """Check every file of a finished run.
+
+        Raises:
+            RunError: if there is no run, it is unfinished or damaged.
+        """
+        folder = RunFolder(path=path.parent if path.name == "run.toml" else path)
+        folder.checked()
+        return cls(folder=folder, data_path=data_path)
+
+    @cached_property
+    def results(self) -> Json:
+        return cast(Json, self.folder.json(RESULTS))
+
+    @cached_property
+    def health(self) -> Json:
+        """The health report of the Rec-IDs."""
+        return cast(Json, self.folder.json(HEALTH))
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        values = self.folder.settings()
+        if self.data_path is not None:
+            values["data"] = {**values["data"], "path": self.data_path}
+        registry = Registry.discover()
+        lost = [f"{key} was {told}" for key, told in self._plugins().items() if not _installed(told, registry)]
+        try:
+            return Experiment.of(values, registry=registry)
+        except SettingsError as error:
+            if not lost:
+                raise
+            raise RunError(
+                f"it was made with plugins that are not as they were: {', '.join(lost)}",
+                where=str(self.folder.path),
+                remedy="install them again, in these versions",
+            ) from error
+
+    def _plugins(self) -> dict[str, str]:
+        """``<model>/<part>`` -> "<name> of <distribution> <version>", as the run wrote them down."""
+        told = self.folder.json(RUN).get("plugins") if self.folder.sealed(RUN) else None
+        return {str(key): str(value) for key, value in told.items()} if isinstance(told, dict) else {}
+
+    @property
+    def labels(self) -> list[str]:
+        """Models with results, the run's own first."""
+        return list(dict.fromkeys(row["model"] for row in self.results["results"]))
+
+    def data(self, reporter: Reporter | None = None) -> Dataset:
+        """The data of the run.
+
+        Raises:
+            RunError: if they are not where the run says, or are other data.
+        """
+        settings = self.folder.settings().get("data")
+        path = settings.get("path") if isinstance(settings, dict) else None
+        if path and self.data_path is None and not Path(path).exists():
+            raise RunError(
+                f"its data are not at {path!r} as seen from here",
+                where=str(self.folder.path),
+                remedy="name their folder with --data PATH",
+            )
+        data = load_data(self.experiment, reporter)
+        if data.fingerprint != self.results["data"]["fingerprint"]:
+            raise RunError(
+                f"the data found now ({data.fingerprint[:12]}) are not those of the run "
+                f"({self.results['data']['fingerprint'][:12]})",
+                where=str(self.folder.path),
+                remedy="name the right folder with --data PATH",
+            )
+        return data
+
+    def fitted(self, label: str = "mmgrec", *, device: torch.device | None = None) -> FittedMMGRec:
+        """A model of the run, ready to recommend on `device`, the CPU by default.
+
+        Raises:
+            RunError: if the run has no weights of this model.
+        """
+        for model in self.experiment.models:
+            file = self.folder.sealed(f"{WEIGHTS}/{slug(label)}.safetensors")
+            if model.label == label and isinstance(model.recommender, MMGRec) and file is not None:
+                try:
+                    return model.recommender.restore(load_tensors(file.read_bytes()), device=device)
+                except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+                    reason = " ".join(str(error).split())[:120]
+                    raise RunError(
+                        f"the weights do not fit the run's settings ({type(error).__name__}: {reason})",
+                        where=str(file),
+                        remedy="run the command again with another --out",
+                    ) from error
+        known = [model.label for model in self.experiment.models]
+        raise RunError(f"it holds no weights of {label!r}", where=str(self.folder.path), remedy=near_miss(label, known))
+
+    def digest(self, label: str) -> str:
+        """SHA-256 of the weights of one of its models, as its manifest has it."""
+        return str(self.folder.manifest().get(f"{WEIGHTS}/{slug(label)}.safetensors", ""))
+
+    @contained()
+    def evaluated(
+        self,
+        label: str,
+        *,
+        split: Split,
+        mask: Mask | None = None,
+        top_k: tuple[int, ...] = (),
+        device: torch.device | None = None,
+    ) -> Report:
+        """Evaluate a stored model again; what is not given is the run's own, but the device, which is the CPU."""
+        options = self.experiment.options
+        return evaluate(
+            self.fitted(label, device=device),
+            self.data(),
+            split=split,
+            metrics=self.experiment.metrics,
+            top_k=top_k or options.top_k,
+            mask=mask or options.mask,
+        )
+
+    def report(self, label: str, split: str) -> Report:
+        """A model's result with the value of every user; the lists themselves are not kept.
+
+        Raises:
+            RunError: if there is no such result.
+        """
+        import polars
+
+        rows = [row for row in self.results["results"] if row["model"] == label and row["split"] == split]
+        if not rows:
+            raise RunError(
+                f"it has no result of {label!r} on {split}",
+                where=str(self.folder.path),
+                remedy=near_miss(label, self.labels),
+            )
+        try:
+            frame = polars.read_parquet(self.folder.path / PER_USER)
+        except (OSError, polars.exceptions.PolarsError) as error:
+            raise RunError(
+                "cannot be read as Parquet",
+                where=str(self.folder.path / PER_USER),
+                remedy="run the command again with another --out",
+            ) from error
+        frame = frame.filter((polars.col("model") == label) & (polars.col("split") == split)).sort("user")
+        user = torch.from_numpy(frame["user"].to_numpy().copy())
+        values = {name: frame[name].to_numpy().copy() for name in frame.columns if "@" in name}
+        return Report(
+            metrics=rows[0]["metrics"],
+            per_user={name: torch.from_numpy(value) for name, value in values.items()},
+            definitions=self.results["definitions"],
+            user=user,
+            item=torch.empty(user.numel(), 0, dtype=torch.int64),
+            defects=Defects(),
+            split=split,
+            mask=rows[0]["mask"],
+            seconds=rows[0]["seconds"]["recommend"],
+        )
+
+
+def _installed(told: str, registry: Registry) -> bool:
+    """Whether a plugin, "<name> of <distribution> <version>", is there as it was."""
+    return any(told == f"{one.name} of {one.distribution} {one.version}" and one.usable for one in registry.plugins)

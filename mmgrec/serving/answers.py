@@ -1,0 +1,50 @@
+"""A fitted model's answers for users, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mmgrec.data import Dataset
+from mmgrec.interfaces import Exclusion, FittedRecommender, Recommendations
+
+__all__ = ["KNOWN", "Known", "recommend", "rows_of"]
+
+Known = Literal["train", "train+valid", "all"]
+KNOWN: tuple[Known, ...] = ("train", "train+valid", "all")
+BATCH = 256  # users at a time
+
+
+def recommend(
+    fitted: FittedRecommender, data: Dataset, users: Tensor, *, top_k: int, known: Known, allowed: Tensor | None = None
+) -> Iterator[Recommendations]:
+    """The best items of the users, a batch at a time.
+
+    Args:
+        fitted: a model of these data.
+        data: its data.
+        users: ``[N]`` int64.
+        top_k: items for each.
+        known: the parts of the data whose items their users are not given again.
+        allowed: ``[num_items]`` bool, True = may be recommended; None: all may.
+    """
+    seen = data.train if known == "train" else data.train.merged(data.valid)
+    if known == "all":
+        seen = seen.merged(data.test)
+    if data.ordered and known != "train":
+        fitted = fitted.with_history(seen)
+    for batch in torch.split(users, BATCH):
+        yield fitted.recommend(batch, top_k=top_k, exclusion=Exclusion(seen=seen.padded(batch), allowed=allowed))
+
+
+def rows_of(answer: Recommendations, data: Dataset) -> Iterator[dict[str, Any]]:  # Any: JSON
+    """One row for each recommended item: user, rank (from 1), item, score."""
+    for user, items, scores in zip(
+        answer.user.tolist(), answer.item.tolist(), answer.score.double().tolist(), strict=True
+    ):
+        for place, (item, score) in enumerate(zip(items, scores, strict=True)):
+            if item >= 0:
+                yield {"user": data.user_id(user), "rank": place + 1, "item": data.item_id(item), "score": score}

@@ -1,0 +1,186 @@
+"""From plain values to dataclasses: checked by a pydantic model made from a class's fields, all problems told at once.
+
+Imports pydantic, so it is itself imported only when something is built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationError, create_model
+from pydantic_core import ErrorDetails
+
+from mmgrec.errors import SettingsError, near_miss
+from mmgrec.settings.values import Settings, T, default_of
+
+__all__ = ["_built", "build", "build_all"]
+
+
+def _built(cls: type, values: Settings, where: str) -> object:
+    """See `mmgrec.settings.build`."""
+    try:
+        return _constructed(_model(cls).model_validate(dict(values)), None)
+    except ValidationError as error:
+        raise SettingsError(_sentences(cls, error.errors(include_url=False), where)) from None
+    except SettingsError as error:
+        raise SettingsError([_at(where, problem) for problem in error.problems]) from None
+    except ValueError as error:  # a dataclass that refuses a combination of its settings
+        raise SettingsError([_at(where, str(error))]) from None
+
+
+@functools.cache
+def _model(cls: type) -> type[BaseModel]:
+    """A pydantic model with the fields of a dataclass: no extra keys, no guessing of types."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields: dict[str, Any] = {  # Any: pydantic's own spelling of a field definition
+        field.name: (_checked_type(hints[field.name]), ... if _required(field) else None)
+        for field in dataclasses.fields(cls)
+        if field.init
+    }
+    model: type[BaseModel] = create_model(
+        cls.__name__,
+        __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=()),
+        **fields,
+    )
+    setattr(model, "__mmgrec_dataclass__", cls)  # noqa: B010  # how `_constructed` finds the way back
+    return model
+
+
+def _checked_type(hint: Any) -> Any:  # Any: a type expression
+    """The type as pydantic shall check it: dataclasses by their models; lists, as TOML has them, for tuples."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_checked_type(arguments[0]), *arguments[1:])]
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _model(hint)
+    if hint is Path:
+        return Annotated[Path, Strict(False)]
+    if origin in (typing.Union, types.UnionType):
+        union: Any = typing.Union[tuple(_checked_type(one) for one in arguments)]  # noqa: UP007  # made at run time
+        return Annotated[union, BeforeValidator(_none)] if type(None) in arguments else union
+    if origin is tuple:
+        inner = tuple(one if one is Ellipsis else _checked_type(one) for one in arguments)
+        return Annotated[tuple[inner], Strict(False)]  # type: ignore[valid-type]  # made at run time
+    return hint
+
+
+def _none(value: object) -> object:
+    return None if value == "none" else value
+
+
+def _constructed(value: object, base: object) -> Any:  # Any: whatever the field holds
+    """Models back to dataclasses; a table for a nested dataclass is laid over the default it replaces."""
+    if isinstance(value, tuple):
+        return tuple(_constructed(one, None) for one in value)
+    if not isinstance(value, BaseModel):
+        return value
+    cls = vars(type(value))["__mmgrec_dataclass__"]
+    defaults = {field.name: default_of(field) for field in dataclasses.fields(cls) if field.init}
+    over = base if isinstance(base, cls) else None
+    given = {
+        name: _constructed(getattr(value, name), getattr(over, name) if over is not None else defaults[name])
+        for name in sorted(value.model_fields_set)
+    }
+    return dataclasses.replace(over, **given) if over is not None else cls(**given)
+
+
+def _sentences(cls: type, errors: Sequence[ErrorDetails], where: str) -> list[str]:
+    """One problem a field, in words, in the order in which they were found."""
+    told: dict[str, list[str]] = {}
+    got: dict[str, str] = {}
+    places = [error["loc"] for error in errors]
+    for error in errors:
+        path, owner = _path(cls, error["loc"])
+        inside = any(place[: len(error["loc"])] == error["loc"] and place != error["loc"] for place in places)
+        if error["type"] == "too_short" and inside:  # a wrong element is counted as none
+            continue
+        dotted = ".".join([where, *path] if where else path)
+        if error["type"] == "extra_forbidden":
+            known = [field.name for field in dataclasses.fields(owner) if field.init]
+            told.setdefault(dotted, []).append(f"there is no such setting; {near_miss(path[-1], known)}")
+        elif error["type"] == "missing":
+            told.setdefault(dotted, []).append("a value is required")
+        else:
+            wish = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            told.setdefault(dotted, []).append(wish)
+            got[dotted] = f", got {error['input']!r}"
+    return [f"{dotted}: {' or '.join(dict.fromkeys(wishes))}{got.get(dotted, '')}" for dotted, wishes in told.items()]
+
+
+def _path(cls: type, loc: Sequence[int | str]) -> tuple[list[str], Any]:  # Any: the dataclass that owns the last name
+    """The names in a pydantic location, without the branches of unions that it mixes in."""
+    path: list[str] = []
+    owner: Any = cls
+    for place, step in enumerate(loc):
+        known = {field.name for field in dataclasses.fields(owner)}
+        if isinstance(step, int):
+            path.append(str(step))
+        elif step in known or place == 0 or (place == len(loc) - 1 and not _branch(step)):
+            path.append(step)
+            inner = _nested(owner, step) if step in known else None
+            owner = inner or owner
+            if inner is None:
+                path.extend(str(later) for later in loc[place + 1 :] if isinstance(later, int))
+                break
+    return path, owner
+
+
+def _branch(step: str) -> bool:
+    return "[" in step or step in {"int", "float", "str", "bool", "none"}
+
+
+def _nested(owner: type, name: str) -> type | None:
+    """The dataclass that a field holds, also where it is optional or annotated."""
+    hint = typing.get_type_hints(owner).get(name)
+    for one in (hint, *typing.get_args(hint)):
+        if isinstance(one, type) and dataclasses.is_dataclass(one):
+            return one
+    return None
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _at(where: str, problem: str) -> str:
+    return f"{where}: {problem}" if where and not problem.startswith(where) else problem
+
+
+# --------------------------------------------------------------------------- from values to parts
+
+
+def build(cls: type[T], values: Settings, where: str = "") -> T:
+    """Make a dataclass from plain values.
+
+    Args:
+        cls: a dataclass; fields may be dataclasses, ``Literal``, tuples, optional, and carry `annotated_types` bounds.
+        values: field -> value; a nested dataclass takes a table, which is laid over the field's default.
+        where: the part's name, put in front of every problem (``quantizer.codebook_size``).
+
+    Raises:
+        SettingsError: with every unknown key, missing key and wrong value at once.
+    """
+    (made,) = build_all([(cls, values, where)])
+    return typing.cast(T, made)
+
+
+def build_all(wanted: Iterable[tuple[type, Settings, str]]) -> list[object]:
+    """`build` for several parts: problems of all of them are told in one `SettingsError`."""
+
+    made: list[object] = []
+    problems: list[str] = []
+    for cls, values, where in wanted:
+        try:
+            made.append(_built(cls, values, where))
+        except SettingsError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise SettingsError(problems)
+    return made

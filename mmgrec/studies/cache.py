@@ -1,0 +1,177 @@
+"""Expensive results that several models of a study share: stage 1, what is inside it, and the trained network.
+
+The key holds all that decides a result: the part with its settings, its place among the parts, the seed, the data, the
+versions. Random streams come from the seed and the names of the parts, so a kept result has the bits of a fresh one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmgrec.data import Dataset
+from mmgrec.errors import RunError
+from mmgrec.guards import checked_quantization
+from mmgrec.interfaces import CachedResult, Context, Quantization, Quantizer, Representations, ResultCache
+from mmgrec.recid import Codes
+from mmgrec.recommender import MMGRec
+from mmgrec.settings import plain
+from mmgrec.storage import Json, Meta, Tensors, alone, load_folder, save_folder
+
+SHIPPED = ("mmgrec", "mmgrec_plugins")  # packages whose parts have names of their own, whatever their modules
+
+__all__ = ["CachedQuantizer", "FolderCache", "cache_key", "with_cached_stage_1"]
+
+
+def cache_key(part: object, path: Sequence[str], *, seed: int, fingerprint: str, versions: Mapping[str, str]) -> str:
+    """The name under which a part's result is kept.
+
+    Args:
+        part: a dataclass.
+        path: the names of the parts on the way to it.
+        seed: of everything random.
+        fingerprint: of the data.
+        versions: of the software that computes.
+    """
+    facts = [part, list(path), seed, fingerprint, dict(versions)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=_described).encode()).hexdigest()[:16]
+
+
+def _described(value: object) -> Any:  # Any: JSON
+    """What JSON cannot say by itself; a part, wherever it stands, with its class: others may have the same settings."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return plain(value)
+    settings = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+    return [class_name(type(value)), settings]
+
+
+def class_name(cls: type) -> str:
+    """A name of a part's class that outlives a move of its module, for the parts that ship; the full one of others."""
+    package = cls.__module__.partition(".")[0]
+    return f"{package if package in SHIPPED else cls.__module__}.{cls.__qualname__}"
+
+
+class FolderCache(ResultCache):
+    """Results in folders, one a key, for the models of one data set.
+
+    Args:
+        root: where the folders are.
+        fingerprint: of the data.
+        versions: of the software that computes.
+        told: the training stages of this attempt so far, as `_study_log.last_stages` tells them.
+    """
+
+    def __init__(
+        self, root: Path, *, fingerprint: str, versions: Mapping[str, str], told: Callable[[], Sequence[Json]]
+    ) -> None:
+        self.root, self.fingerprint, self.versions, self._told = root, fingerprint, dict(versions), told
+        self.saved = 0.0  # seconds that results found here would have taken
+        self.stage1: float | None = None  # of these and those that were made here, the quantizer's
+
+    def folder(self, part: object, context: Context) -> Path:
+        key = cache_key(part, context.path, seed=context.seed, fingerprint=self.fingerprint, versions=self.versions)
+        return self.root / key
+
+    def get_or_make(self, part: object, context: Context, make: Callable[[], CachedResult]) -> CachedResult:
+        folder = self.folder(part, context)
+        with alone(folder.with_suffix(".lock")):
+            found = _found(folder, context)
+            if found is None:
+                found = self._made(folder, make)
+                seconds = float(found[1]["seconds"])
+            else:
+                seconds = float(found[1]["seconds"])
+                self.saved += seconds
+                _tell_again(found[1]["stages"], seconds, context)
+        if context.path == ("quantizer",) and isinstance(part, Quantizer):
+            self.stage1 = seconds
+        return found[0], found[1]["facts"]
+
+    def _made(self, folder: Path, make: Callable[[], CachedResult]) -> tuple[Tensors, Meta]:
+        started, saved, begun = time.perf_counter(), self.saved, len(self._told())
+        tensors, facts = make()
+        stages = list(self._told())[begun:]
+        elapsed = time.perf_counter() - started + self.saved - saved
+        before_a_kill = sum(row.get("seconds", 0.0) for stage in stages for row in stage["rows"])
+        meta = {"seconds": max(elapsed, before_a_kill), "stages": stages, "facts": dict(facts)}
+        save_folder(folder, tensors={name: dict(group) for name, group in tensors.items()}, meta=meta)
+        return load_folder(folder)  # what others will find, down to the strides
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedQuantizer(Quantizer):
+    """A quantizer whose result is taken from the shelf of its context, or put there."""
+
+    inner: Quantizer
+
+    def fit(self, data: Dataset, context: Context) -> Quantization:
+        def made() -> CachedResult:
+            return _taken_apart(checked_quantization(self.inner.fit(data, context), data, self.inner))
+
+        return _put_together(*context.get_or_make(self.inner, made))
+
+
+def with_cached_stage_1(recommender: MMGRec) -> MMGRec:
+    """The same model, its quantizer a `CachedQuantizer`."""
+    return replace(recommender, quantizer=CachedQuantizer(inner=recommender.quantizer))
+
+
+def _found(folder: Path, context: Context) -> tuple[Tensors, Meta] | None:
+    if not folder.is_dir():
+        return None
+    try:
+        return load_folder(folder)
+    except RunError as error:
+        context.reporter.warn(f"a kept result is made again, since {error}")
+        shutil.rmtree(folder)
+        return None
+
+
+def _tell_again(stages: Sequence[Json], seconds: float, context: Context) -> None:
+    """The training of a kept result belongs to the history of whoever uses it."""
+    context.reporter.note(f"kept from another model: {', '.join(one['stage'] for one in stages)}, {seconds:.1f} s")
+    for stage in stages:
+        context.reporter.begin(stage["stage"], stage["total"])
+        for row in stage["rows"]:
+            context.reporter.update(stage["stage"], int(row["epoch"]), row)
+        context.reporter.end(stage["stage"], stage["facts"])
+
+
+def _taken_apart(made: Quantization) -> CachedResult:
+    codes = made.codes
+    tensors = {
+        "representations": {"user": made.representations.user, "item": made.representations.item},
+        "codes": {"token": codes.token},
+        "codebooks": {str(level): one for level, one in enumerate(codes.codebooks or ())},
+    }
+    meta = {
+        "level_sizes": list(codes.level_sizes),
+        "codebooks": codes.codebooks is not None,
+        "reconstruction": None if codes.reconstruction is None else list(codes.reconstruction),
+        "history": {stage: list(rows) for stage, rows in made.history.items()},
+    }
+    return tensors, meta
+
+
+def _put_together(tensors: Mapping[str, Mapping[str, torch.Tensor]], meta: Mapping[str, Any]) -> Quantization:
+    books = tensors["codebooks"]
+    given = meta["reconstruction"]
+    return Quantization(
+        representations=Representations(**tensors["representations"]),
+        codes=Codes(
+            token=tensors["codes"]["token"],
+            level_sizes=tuple(meta["level_sizes"]),
+            codebooks=tuple(books[str(level)] for level in range(len(books))) if meta["codebooks"] else None,
+            reconstruction=None if given is None else tuple(given),
+        ),
+        history=meta["history"],
+    )

@@ -1,0 +1,196 @@
+"""What there is to do in a study: its cells, their folders, which of them are done, which grid point was chosen.
+
+Reads the study's folder, writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmgrec.recommender import MMGRec
+from mmgrec.runs import Model, RunFolder
+from mmgrec.storage import Json
+from mmgrec.studies.cache import cache_key, with_cached_stage_1
+from mmgrec.studies.cell import CACHE_VERSIONS, FAILED, TRIAL, Cell
+from mmgrec.studies.study import Study
+from mmgrec.studies.tuning import best_place
+from mmgrec.studies.values import Row, StudyData, model_values
+
+__all__ = ["CELLS", "CellJob", "Plan"]
+
+
+CELLS = "cells"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellJob:
+    """A cell that is to be made, as far as its validation or as a whole."""
+
+    cell: Cell
+    data: StudyData
+    folder: Path
+    test: bool
+    order: tuple[int, ...]  # earlier ones are begun first
+    row: str
+    point: int | None = None  # of the row's grid
+    whole: tuple[str, ...] = ()  # names of what it may share with other cells: its stage 1, its trained network
+    parts: tuple[str, ...] = ()  # of what is inside its stage 1
+    place: int = 0  # in the study, from 1
+    total: int = 0
+
+    @property
+    def name(self) -> str:
+        trial = "" if self.test or self.point is None else f", grid point {self.point + 1}"
+        return f"{self.data.name}, {self.row}, seed {self.cell.seed}{trial}"
+
+    @property
+    def done(self) -> bool:
+        return RunFolder(path=self.folder).finished or (not self.test and (self.folder / TRIAL).is_file())
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """The cells of a study, as far as they are known: those behind a choice are known when the grid is done."""
+
+    study: Study
+    out: Path
+    fingerprints: dict[str, str]
+    failed: dict[str, str] = field(default_factory=dict)  # folder's name -> sentence
+    _known: dict[tuple[object, ...], CellJob] = field(default_factory=dict)
+
+    def trials(self, data: StudyData, row: Row) -> list[CellJob]:
+        """The points of a row's grid on one data set, with the first seed."""
+        seed = self.study.options.seeds[0]
+        return [
+            self._job(data, row, point.model, seed, test=False, order=(-1, *self._at(data, row), place), point=place)
+            for place, point in enumerate(row.points)
+        ]
+
+    def chosen(self, data: StudyData, row: Row) -> int | None:
+        """The place of the point that validation chose; None while it cannot be said."""
+        trials = self.trials(data, row)
+        if not all(job.done or job.folder.name in self.failed for job in trials):
+            return None
+        return best_place([self.score(job) for job in trials])
+
+    def score(self, job: CellJob) -> float | None:
+        """What a trial has on validation; None where it has nothing."""
+        if not (job.folder / TRIAL).is_file():
+            return None
+        found = RunFolder(path=job.folder).json(TRIAL)["valid"]
+        return None if found is None else float(found["metrics"][self.study.options.tune_by])
+
+    def final(self, data: StudyData, row: Row) -> list[CellJob] | None:
+        """A row's cells on one data set, one a seed; None while its grid is not done."""
+        model, point = row.model, None
+        if row.points:
+            point = self.chosen(data, row)
+            if point is None:
+                return None
+            model = row.points[point].model
+        return [
+            self._job(data, row, model, seed, test=True, order=(place, *self._at(data, row)), point=point)
+            for place, seed in enumerate(self.study.options.seeds)
+        ]
+
+    def ready(self) -> list[CellJob]:
+        """What can be made now and is not yet, failed cells left out."""
+        jobs: list[CellJob] = []
+        for data in self.study.data:
+            for row in self.study.rows:
+                final = self.final(data, row)
+                jobs += self.trials(data, row) if final is None else final
+        return sorted(
+            (job for job in jobs if not job.done and job.folder.name not in self.failed), key=lambda job: job.order
+        )
+
+    def described(self) -> list[Json]:
+        """Every cell, and whether it is done; those behind a choice that is not made yet have no folder."""
+        out: list[Json] = []
+        for data in self.study.data:
+            for row in self.study.rows:
+                final = self.final(data, row)
+                for job in [*self.trials(data, row), *(final or ())]:
+                    state = "left to do" if not (job.folder / FAILED).is_file() else "failed"
+                    out.append({"cell": job.name, "folder": job.folder.name, "done": job.done, "state": state})
+                if final is None:
+                    out += [
+                        {"cell": f"{data.name}, {row.label}, seed {seed}", "folder": "", "done": False,
+                         "state": "after tuning"}
+                        for seed in self.study.options.seeds
+                    ]  # fmt: skip
+        return out
+
+    def counts(self) -> tuple[int, int]:
+        """All cells, those that are done."""
+        total = done = 0
+        for data in self.study.data:
+            for row in self.study.rows:
+                trials = self.trials(data, row)
+                final = self.final(data, row)
+                total += len(self.study.options.seeds) + len(trials)
+                done += sum(job.done for job in trials) + sum(job.done for job in final or ())
+        return total, done
+
+    def _at(self, data: StudyData, row: Row) -> tuple[int, int]:
+        return self.study.data.index(data), self.study.rows.index(row)
+
+    def _job(
+        self,
+        data: StudyData,
+        row: Row,
+        model: Model,
+        seed: int,
+        *,
+        test: bool,
+        order: tuple[int, ...],
+        point: int | None,
+    ) -> CellJob:
+        key = (data.name, row.label, point, seed, test)
+        if key in self._known:
+            return self._known[key]
+        options = self.study.options
+        cell = Cell(
+            label=row.label,
+            model=model_values(model),
+            seed=seed,
+            mask=options.mask,
+            top_k=options.top_k,
+            metrics=options.metrics,
+            data_name=data.name,
+            fingerprint=self.fingerprints[data.name],
+        )
+        folder = self.out / CELLS / cell.slug
+        whole, parts = _shared(model, cell)
+        made = CellJob(
+            cell=cell,
+            data=data,
+            folder=folder,
+            test=test,
+            order=order,
+            row=row.label,
+            point=point,
+            whole=whole,
+            parts=parts,
+        )
+        self._known[key] = made
+        return made
+
+
+def _shared(model: Model, cell: Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Keys of a model's stage 1 and trained network, and of the parts inside its quantizer.
+
+    Another recommender has parts that a quantizer may have too (`stage-1`: the graph).
+    """
+    outer: Any = model.recommender
+    whole: tuple[str, ...] = ()
+    key = partial(cache_key, seed=cell.seed, fingerprint=cell.fingerprint, versions=CACHE_VERSIONS)
+    if isinstance(model.recommender, MMGRec):
+        outer = model.recommender.quantizer
+        whole = key(outer, ("quantizer",)), key(with_cached_stage_1(model.recommender).generator, ())
+    inside = filter(dataclasses.is_dataclass, (getattr(outer, field.name) for field in dataclasses.fields(outer)))
+    return whole, tuple(key(part, ("quantizer",)) for part in inside)

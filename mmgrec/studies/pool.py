@@ -1,0 +1,112 @@
+"""Worker processes of a study: started, given work, heard, ended in order. Does not know what a cell is.
+
+Each worker is a fresh Python of its own session, so that a Ctrl-C reaches the parent alone, which ends its workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+from mmgrec.storage import Json
+
+__all__ = ["Event", "Pool", "Worker"]
+
+
+_PATIENCE = 10.0  # seconds until a worker that was asked to end is killed
+
+
+class Worker:
+    """One process."""
+
+    def __init__(self, number: int, threads: int, events: queue.Queue[Event]) -> None:
+        self.number = number
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mmgrec.studies.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._hear, args=(events,), daemon=True).start()
+
+    def give(self, task: Mapping[str, Any]) -> None:
+        """Let the worker do something."""
+        pipe = self.process.stdin
+        assert pipe is not None
+        try:
+            pipe.write(json.dumps(task) + "\n")
+            pipe.flush()
+        except BrokenPipeError:
+            return  # its end is heard on the other side
+
+    def _hear(self, events: queue.Queue[Event]) -> None:
+        pipe: IO[str] | None = self.process.stdout
+        assert pipe is not None
+        for line in pipe:
+            events.put((self, json.loads(line)))
+        code = self.process.wait()
+        events.put((self, {"event": "ended", "code": code}))
+
+
+Event = tuple[Worker, Json]
+
+
+class Pool:
+    """At most `jobs` workers, started as they are needed."""
+
+    def __init__(self, jobs: int, threads: int) -> None:
+        self.jobs, self.threads = jobs, threads
+        self.events: queue.Queue[Event] = queue.Queue()
+        self._idle: list[Worker] = []
+        self._alive: list[Worker] = []
+
+    def free(self) -> Worker | None:
+        """A worker with nothing to do; None while all are busy."""
+        if self._idle:
+            return self._idle.pop()
+        if len(self._alive) < self.jobs:
+            worker = Worker(len(self._alive), self.threads, self.events)
+            self._alive.append(worker)
+            return worker
+        return None
+
+    def rest(self, worker: Worker) -> None:
+        """The worker has done its work."""
+        self._idle.append(worker)
+
+    def lost(self, worker: Worker) -> None:
+        """The worker is no more; another may take its place."""
+        self._alive = [one for one in self._alive if one is not worker]
+        self._idle = [one for one in self._idle if one is not worker]
+
+    def end(self) -> None:
+        """End all workers: asked first, killed later."""
+        for worker in self._alive:
+            worker.process.terminate()
+        for worker in self._alive:
+            try:
+                worker.process.wait(timeout=_PATIENCE)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+        self._alive = []
+
+
+@contextmanager
+def pool(jobs: int, threads: int) -> Iterator[Pool]:
+    """Workers that are ended whatever happens."""
+    made = Pool(jobs, threads)
+    try:
+        yield made
+    finally:
+        made.end()

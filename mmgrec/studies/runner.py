@@ -1,0 +1,291 @@
+"""Carries a Study out: its cells in worker processes, tuning first where there are grids, then tables.
+
+A finished cell is never made again; one that failed is tried again by the next run. Does not know the command line; who
+wants to watch passes a `StudyObserver`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmgrec.runs import RunFolder, slug
+from mmgrec.settings import plain, read_toml, toml_text
+from mmgrec.storage import Json, SealedFolder, json_bytes, write_atomically
+from mmgrec.studies.cell import FAILED, TRIAL, load_study_data
+from mmgrec.studies.findings import Found, gather
+from mmgrec.studies.page import write_page
+from mmgrec.studies.plan import CELLS, CellJob, Plan
+from mmgrec.studies.pool import Worker, pool
+from mmgrec.studies.study import Study
+from mmgrec.studies.tables import write_tables
+from mmgrec.studies.tuning import best_place, tell_journal
+from mmgrec.studies.values import Row, StudyData
+
+__all__ = ["StudyObserver", "plan_study", "run_study"]
+
+
+MARK, CACHE, TUNE = "study.toml", "shared", "tune"
+_BETWEEN_TABLES = 60.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFolder(SealedFolder):
+    """A study's folder; its cells seal themselves, the whole grows with every seed that is asked for."""
+
+    kind = "study"
+    mark = MARK
+    beside = (CELLS,)
+    may_link = True
+    again = "choose another folder with --out"
+
+    def read_mark(self) -> Mapping[str, Any]:
+        return read_toml(self.path / MARK)
+
+    def mark_bytes(self, wanted: Mapping[str, Any]) -> bytes:
+        return toml_text(wanted).encode()
+
+    def refusal(self, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, str] | None:
+        if there.get("study") == wanted["study"]:
+            return None
+        return f"the folder holds the study {there.get('study')!r}, not {wanted['study']!r}", self.again
+
+
+class StudyObserver(Protocol):
+    """Hears how a study goes on."""
+
+    def planned(self, cells: int, done: int) -> None: ...
+    def begun(self, job: CellJob) -> None: ...
+    def progress(self, job: CellJob, stage: str, done: int, total: int) -> None: ...
+    def ended(self, job: CellJob, seconds: float, problem: str, left: float | None) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def plan_study(study: Study, out: Path) -> Plan:
+    """What there is to do; loads the data once, to know them by their fingerprints.
+
+    Raises:
+        RunError: if the folder belongs to another study.
+    """
+    StudyFolder(path=out).settle({"study": study.name})
+    return Plan(study=study, out=out, fingerprints={one.name: load_study_data(one).fingerprint for one in study.data})
+
+
+def run_study(
+    study: Study, out: Path, *, jobs: int = 1, threads: int = 1, device: str = "cpu", watch: StudyObserver | None = None
+) -> Json:
+    """Make what is missing, then the tables.
+
+    Args:
+        study: what to do.
+        out: its folder.
+        jobs: cells made at the same time, each in a process of its own.
+        threads: of each process.
+        device: where their tensors live, by torch's name.
+        watch: who watches.
+
+    Returns:
+        What ``study.json`` holds.
+
+    Raises:
+        RunError: if the folder belongs to another study, or another process is at it.
+    """
+    folder = StudyFolder(path=out)
+    folder.settle({"study": study.name})
+    with folder.claimed({"study": study.name}):
+        (out / CELLS).mkdir(exist_ok=True)
+        made = plan_study(study, out)
+        work = StudyRunner(plan=made, jobs=jobs, threads=threads, device=device, watch=watch or _Silent())
+        try:
+            work.run()
+        finally:  # stopped, the tables tell what is finished
+            told = work.tables()
+        return told
+
+
+@dataclass(kw_only=True)
+class StudyRunner:
+    plan: Plan
+    jobs: int
+    threads: int
+    device: str
+    watch: StudyObserver
+    running: dict[Worker, tuple[CellJob, float]] = field(default_factory=dict)
+    done: int = 0
+    total: int = 0
+    spent: list[tuple[str, str, float]] = field(default_factory=list)  # row, data, seconds
+    tables_at: float = 0.0
+
+    def run(self) -> None:
+        self.total, self.done = self.plan.counts()
+        self.watch.planned(self.total, self.done)
+        self.tables_at = time.monotonic()
+        with pool(self.jobs, self.threads) as workers:
+            changed = True
+            while True:
+                while changed and (ready := self._startable()) and (worker := workers.free()) is not None:
+                    self._start(worker, ready[0])
+                changed = False
+                if not self.running:
+                    return
+                worker, told = workers.events.get()
+                if worker not in self.running:
+                    continue  # "ready", or the end of one that had nothing to do
+                job, began = self.running[worker]
+                if told["event"] == "progress":
+                    self.watch.progress(job, told["stage"], told["done"], told["total"])
+                elif told["event"] == "warning":
+                    self.watch.note(f"warning: {job.name}: {told['text']}")
+                elif told["event"] in ("done", "failed", "ended"):
+                    changed = True
+                    del self.running[worker]
+                    if told["event"] == "ended":
+                        workers.lost(worker)
+                        told["what"] = f"its process ended with {told['code']}"
+                    else:
+                        workers.rest(worker)
+                    self._ended(job, time.monotonic() - began, str(told.get("what", "")))
+
+    def _startable(self) -> list[CellJob]:
+        """What can be begun: nothing twice, nor where a running cell is just making the same stage 1 or network.
+
+        What would only wait for a part that a running cell is just making (the graph of its stage 1) comes last.
+        """
+        busy = {job.folder for job, _ in self.running.values()}
+        running = [job for job, _ in self.running.values()]
+        whole = {name for job in running for name in job.whole if not self._cached(name)}
+        making = [job for job in running if not (job.whole and self._cached(job.whole[0]))]
+        parts = {name for job in making for name in job.parts if not self._cached(name)}
+        free = [job for job in self.plan.ready() if job.folder not in busy and not whole & set(job.whole)]
+        return sorted(free, key=lambda job: bool(parts & set(job.parts)))
+
+    def _cached(self, name: str) -> bool:
+        return (self.plan.out / CACHE / name).is_dir()
+
+    def _start(self, worker: Worker, job: CellJob) -> None:
+        job = dataclasses.replace(job, place=self.done + len(self.running) + 1, total=self.total)
+        self.running[worker] = (job, time.monotonic())
+        self.watch.begun(job)
+        worker.give(
+            {
+                "cell": {item.name: getattr(job.cell, item.name) for item in dataclasses.fields(job.cell)},
+                "data": {
+                    "name": job.data.name,
+                    "plugin": job.data.plugin,
+                    "values": plain(job.data.values),
+                    "share": job.data.share,
+                },
+                "folder": str(job.folder),
+                "shelf": str(self.plan.out / CACHE),
+                "test": job.test,
+                "keep_weights": job.cell.seed == self.plan.study.options.seeds[0],
+                "threads": self.threads,
+                "device": self.device,
+            }
+        )
+
+    def _ended(self, job: CellJob, seconds: float, problem: str) -> None:
+        self.done += 1
+        self.spent.append((job.row, job.data.name, seconds))
+        if problem:
+            self.plan.failed[job.folder.name] = problem
+            if job.folder.is_dir() and not (job.folder / FAILED).is_file():  # the process died before it could tell
+                write_atomically(job.folder / FAILED, json_bytes({"what": problem, "users": False}))
+        if job.point is not None and not job.test:
+            self._tuned(job, problem)
+        self.watch.ended(job, seconds, problem, self._left())
+        if time.monotonic() - self.tables_at > _BETWEEN_TABLES:
+            self.tables()
+            self.tables_at = time.monotonic()
+
+    def _tuned(self, job: CellJob, problem: str) -> None:
+        """Tell the journal; of the trials that are done only the best one keeps its checkpoints."""
+        row = next(one for one in self.plan.study.rows if one.label == job.row)
+        trials = self.plan.trials(job.data, row)
+        assert job.point is not None
+        tell_journal(
+            self.plan.out / TUNE / f"{slug(job.data.name)}-{slug(job.row)}.journal",
+            "-".join([job.data.name, job.row, job.cell.fingerprint[:8], trials[0].cell.slug[-10:]]),
+            [point.settings for point in row.points],
+            job.point,
+            None if problem else self.plan.score(job),
+        )
+        best = best_place([self.plan.score(one) for one in trials])
+        for place, one in enumerate(trials):
+            if place != best and one.done:
+                shutil.rmtree(RunFolder(path=one.folder).checkpoints, ignore_errors=True)
+
+    def _left(self) -> float | None:
+        """Seconds that are left at most, by the cells of the same rows that were made in this run."""
+        jobs = self.plan.ready()
+        if not self.spent:
+            return None
+        everything = sum(seconds for _, _, seconds in self.spent) / len(self.spent)
+        known: dict[tuple[str, ...], list[float]] = {}
+        for row, data, seconds in self.spent:
+            for key in ((row, data), (row,)):
+                known.setdefault(key, []).append(seconds)
+        total = 0.0
+        for job in jobs:
+            like = known.get((job.row, job.data.name)) or known.get((job.row,)) or [everything]
+            total += sum(like) / len(like)
+        hidden = self.total - self.done - len(jobs)
+        return (total + max(hidden, 0) * everything) / self.jobs
+
+    def tables(self) -> Json:
+        """Tables from all cells that are finished now."""
+        found = []
+        for data in self.plan.study.data:
+            for row in self.plan.study.rows:
+                final = self.plan.final(data, row)
+                found.append(_found(self.plan, data, row, final))
+        told = gather(self.plan.study, found)
+        write_tables(self.plan.out, told)
+        self._page()
+        return told
+
+    def _page(self) -> None:
+        """The report page, where there is one; a fault of it costs no result."""
+        try:
+            write_page(self.plan.out)
+        except Exception as error:
+            self.watch.note(f"warning: no page: {type(error).__name__}: {error}")
+
+
+def _found(made: Plan, data: StudyData, row: Row, final: Sequence[CellJob] | None) -> Found:
+    trials = made.trials(data, row)
+    left = [job for job in [*trials, *(final or ())] if not job.done]
+    failed = {job.name: made.failed[job.folder.name] for job in left if job.folder.name in made.failed}
+    tuned: Mapping[str, Any] | None = None
+    if trials:
+        place = made.chosen(data, row)
+        tuned = {
+            "by": f"{made.study.options.tune_by} on validation, seed {made.study.options.seeds[0]}",
+            "chosen": None if place is None else dict(row.points[place].settings),
+            "trials": [
+                {
+                    "settings": dict(row.points[job.point or 0].settings),
+                    "score": made.score(job),
+                    "seconds": RunFolder(path=job.folder).json(TRIAL)["seconds"] if job.done else None,
+                    "problem": made.failed.get(job.folder.name, ""),
+                }
+                for job in trials
+            ],
+        }
+    cells = [job.folder for job in final or () if job.done]
+    return Found(data=data.name, label=row.label, cells=tuple(cells), tuned=tuned, failed=failed)
+
+
+class _Silent:
+    """A `StudyObserver` that says nothing."""
+
+    def planned(self, cells: int, done: int) -> None: ...
+    def begun(self, job: CellJob) -> None: ...
+    def progress(self, job: CellJob, stage: str, done: int, total: int) -> None: ...
+    def ended(self, job: CellJob, seconds: float, problem: str, left: float | None) -> None: ...
+    def note(self, text: str) -> None: ...

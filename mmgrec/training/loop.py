@@ -1,0 +1,242 @@
+"""One training loop for everything that is trained: batches, optimiser, early stopping, checkpoints, reports.
+
+What is trained is a `Task`; how long and how fast is `TrainingSettings`. A run killed at any moment and started again
+continues from its last checkpoint to the same bits: all randomness of an epoch comes from a generator made from the
+seed and the epoch's number, and the learning rate is a function of the step. Knows nothing of recommendation.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Generic, Literal, TypeVar
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from mmgrec.interfaces import Context
+from mmgrec.storage import Meta, Tensors
+from mmgrec.training.checkpoints import CheckpointFolder
+from mmgrec.training.randomness import seeded
+
+__all__ = ["Task", "TrainingSettings", "train"]
+
+
+Batch = TypeVar("Batch")
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a task is trained."""
+
+    epochs: Annotated[int, Ge(0)] = 100  # at most
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    momentum: Annotated[float, Ge(0)] = 0.9  # of sgd only
+    warmup_steps: Annotated[int, Ge(0)] = 0  # the learning rate rises linearly over these
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to zero at the last epoch
+    clip_norm: Annotated[float, Ge(0)] = 0.0  # of the whole gradient; 0 = never clipped
+    patience: Annotated[int, Ge(1)] = 20  # validations without a rise before training stops (the paper's 20)
+    validate_every: Annotated[int, Ge(1)] = 1  # epochs
+    checkpoint_seconds: Annotated[float, Ge(0)] = 30.0  # least time between two checkpoints; 0 = after each epoch
+
+
+class Task(ABC, Generic[Batch]):
+    """Something to be trained. Its `module` holds all that changes."""
+
+    module: nn.Module
+
+    @abstractmethod
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, for schedules and progress."""
+
+    @abstractmethod
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Batch]:
+        """The batches of one epoch."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Named losses of a batch; ``"loss"`` is minimised, the others are only reported."""
+
+    def parameter_groups(self) -> list[dict[str, object]]:
+        """Parameters in groups; a group may hold ``lr_scale`` and optimiser settings of its own."""
+        return [{"params": [p for p in self.module.parameters() if p.requires_grad]}]
+
+    def after_epoch(self, epoch: int, generator: torch.Generator) -> None:  # optional hook
+        """Called when the steps of an epoch are done (restart of dead codewords, say)."""
+
+    def validate(self) -> float | None:
+        """Higher is better; None: nothing to stop on, the last epoch is the best."""
+        return None
+
+
+@dataclass(kw_only=True)
+class _State:
+    """Where training stands; all of it is in a checkpoint."""
+
+    epoch: int = 0  # epochs done
+    best_score: float = -math.inf
+    best_epoch: int = 0
+    stale: int = 0  # validations since the best
+    best: dict[str, Tensor] = field(default_factory=dict)
+    history: History = field(default_factory=list)
+    finished: bool = False
+
+
+def train(task: Task[Batch], settings: TrainingSettings, context: Context, stage: str) -> History:
+    """Train, and leave the best validated state (epoch 0, the untrained, is a candidate) in ``task.module``.
+
+    Args:
+        task: what to train; its module lies on the context's device.
+        settings: how.
+        context: its checkpoint folder, if any, is used for this stage alone under the name `stage`.
+        stage: shown in reports; part of the random streams' names.
+
+    Returns:
+        One row an epoch: ``epoch``, mean losses, ``score`` where validated, ``seconds``.
+    """
+    context = context.within(stage)
+    store = None if context.checkpoints is None else CheckpointFolder(root=context.checkpoints)
+    optimizer = _make_optimizer(task.parameter_groups(), settings)
+    state = _State()
+    found = None if store is None else store.latest(context.reporter.warn)
+    if found is not None:
+        _restore(found, task.module, optimizer, state)
+        context.reporter.note(f"{stage}: continuing after epoch {state.epoch}")
+    context.reporter.begin(stage, settings.epochs)
+    if found is None:
+        _judge(task, state, settings)
+    saved_at = time.monotonic()
+    lost = False
+    while state.epoch < settings.epochs and not state.finished:
+        row = _epoch(task, optimizer, settings, state.epoch, context)
+        state.epoch += 1
+        if not math.isfinite(row.get("loss", 0.0)) and not lost:
+            lost = True
+            context.reporter.warn(f"{stage}: the loss is no number in epoch {state.epoch}; lower the learning rate")
+        if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
+            score = _judge(task, state, settings)
+            if score is not None:
+                row["score"] = score
+        state.history.append(row)
+        context.reporter.update(stage, state.epoch, row)
+        if store is not None and time.monotonic() - saved_at >= settings.checkpoint_seconds:
+            _save(store, task.module, optimizer, state)
+            saved_at = time.monotonic()
+    if store is not None and not (found is not None and found[1]["finished"]):
+        state.finished = True
+        _save(store, task.module, optimizer, state)
+    if state.best:
+        task.module.load_state_dict(state.best)
+    task.module.eval()  # also where everything came from a checkpoint
+    facts = {"best_epoch": float(state.best_epoch)} | ({"score": state.best_score} if state.best else {})
+    context.reporter.end(stage, facts)
+    return state.history
+
+
+def _epoch(
+    task: Task[Batch], optimizer: torch.optim.Optimizer, settings: TrainingSettings, epoch: int, context: Context
+) -> dict[str, float]:
+    generator = context.generator("epoch", epoch)
+    steps = task.steps_per_epoch()
+    started = time.perf_counter()
+    totals: dict[str, float] = {}
+    count = 0
+    task.module.train()
+    for batch in task.batches(epoch, generator):
+        factor = _rate(epoch * steps + count, steps * settings.epochs, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * group["lr_scale"] * factor
+        with seeded(generator, context.device):
+            losses = task.loss(batch, generator)
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        if settings.clip_norm:
+            nn.utils.clip_grad_norm_(
+                [p for group in optimizer.param_groups for p in group["params"]], settings.clip_norm
+            )
+        optimizer.step()
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(value.detach())
+        count += 1
+    task.module.eval()
+    task.after_epoch(epoch, generator)
+    means = {name: value / max(count, 1) for name, value in totals.items()}
+    return {"epoch": float(epoch + 1), **means, "seconds": time.perf_counter() - started}
+
+
+def _rate(step: int, total: int, settings: TrainingSettings) -> float:
+    """The learning rate's factor at a step, a function of the step alone."""
+    factor = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    if settings.schedule == "cosine":
+        factor *= 0.5 * (1.0 + math.cos(math.pi * step / max(total, 1)))
+    return factor
+
+
+def _judge(task: Task[Batch], state: _State, settings: TrainingSettings) -> float | None:
+    task.module.eval()
+    with torch.no_grad():
+        score = task.validate()
+    if score is None:
+        return None
+    if score > state.best_score:
+        state.best_score, state.best_epoch, state.stale = score, state.epoch, 0
+        state.best = {name: value.detach().clone() for name, value in task.module.state_dict().items()}
+    else:
+        state.stale += 1
+        state.finished = state.stale >= settings.patience
+    return score
+
+
+def _make_optimizer(groups: list[dict[str, object]], settings: TrainingSettings) -> torch.optim.Optimizer:
+    groups = [{"lr_scale": 1.0, **group} for group in groups]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def _save(store: CheckpointFolder, module: nn.Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
+    slots = optimizer.state_dict()["state"]
+    tensors: Tensors = {
+        "module": dict(module.state_dict()),
+        "best": state.best,
+        "optimizer": {
+            f"{index}.{name}": value
+            for index, slot in slots.items()
+            for name, value in slot.items()
+            if isinstance(value, Tensor)
+        },
+    }
+    meta: Meta = {
+        "epoch": state.epoch,
+        "best_score": state.best_score if state.best else None,
+        "best_epoch": state.best_epoch,
+        "stale": state.stale,
+        "history": state.history,
+        "finished": state.finished,
+    }
+    # The number only has to rise: the end of a stage that stopped at a checkpointed epoch follows that checkpoint.
+    store.save(2 * state.epoch + state.finished, tensors=tensors, meta=meta)
+
+
+def _restore(found: tuple[Tensors, Meta], module: nn.Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
+    tensors, meta = found
+    module.load_state_dict(tensors["module"])
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors["optimizer"].items():
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    state.epoch, state.best_epoch, state.stale = meta["epoch"], meta["best_epoch"], meta["stale"]
+    state.best, state.history, state.finished = tensors["best"], meta["history"], meta["finished"]
+    if meta["best_score"] is not None:
+        state.best_score = meta["best_score"]

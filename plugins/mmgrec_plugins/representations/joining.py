@@ -1,0 +1,130 @@
+"""Several representations joined into one, in inner-product form, and made small and well-scaled.
+
+Members are put side by side, so that scores add, and folded to the best fit of the score matrix of a given rank; the
+weight of each is chosen by validation recall of what remains. Then one scalar by validation likelihood, so that the
+softmax of the scores is a distribution worth teaching.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from mmgrec.data import Dataset
+from mmgrec.interfaces import Representations
+from mmgrec.training import ValidationRecall
+
+__all__ = ["calibrated", "folded", "joined"]
+
+
+_WEIGHTS = (0.0, 0.5, 1.0)  # the greatest is always one: only proportions matter
+_SAMPLE = 2000  # users that stand for all where a mean over users is needed
+
+
+def joined(
+    members: Sequence[Representations], recall: ValidationRecall, *, rank: int
+) -> tuple[Representations, tuple[float, ...]]:
+    """``x_u = concat(a_k x_u^k / sd_k)``, ``x_i = concat(x_i^k)``, folded; sd_k is the deviation of a user's scores.
+
+    Args:
+        members: side by side.
+        recall: chooses the weights a_k, each judged after folding; equal ones without validation items.
+        rank: see `folded`.
+
+    Returns:
+        The representations, at most `rank` dimensions, and the weights.
+    """
+    if len(members) == 1:
+        return folded(members[0], rank), (1.0,)
+    scaled = [Representations(user=one.user / _score_deviation(one), item=one.item) for one in members]
+    every = tuple(1.0 for _ in members)
+    if not len(recall):
+        return folded(_concat(scaled, every), rank), every
+    candidates = [weights for weights in itertools.product(_WEIGHTS, repeat=len(members)) if max(weights) == 1.0]
+    best, chosen, value = None, every, -1.0
+    for weights in candidates:
+        found = folded(_concat(scaled, weights), rank)
+        score = recall.of_scores(_scorer(found))
+        if score > value:
+            best, chosen, value = found, weights, score
+    assert best is not None
+    return best, chosen
+
+
+def folded(full: Representations, rank: int) -> Representations:
+    """The best fit of rank `rank` to the centred score matrix, without ever forming that matrix."""
+    item = full.item - full.item.mean(0)
+    if rank >= full.dim:
+        return Representations(user=full.user, item=item)
+    second_moment = full.user.double().T @ full.user.double() / full.user.shape[0]
+    ridge = 1e-8 * second_moment.diagonal().mean() * torch.eye(full.dim, dtype=torch.float64)
+    lower = torch.linalg.cholesky(second_moment + ridge)  # X_u' X_u / U = L L'
+    _, _, right = torch.linalg.svd(item.double() @ lower, full_matrices=False)
+    basis = right[:rank].T  # Q_r
+    user = torch.linalg.solve_triangular(lower.T, basis, upper=True)  # L'^-1 Q_r
+    return Representations(user=(full.user.double() @ user).float(), item=(item.double() @ lower @ basis).float())
+
+
+def calibrated(given: Representations, data: Dataset, generator: torch.Generator) -> Representations:
+    """Both sides of equal deviation, and the user side times the scalar of highest validation likelihood.
+
+    The likelihood is that of validation items under the softmax over unseen items. Without validation items the scalar
+    is left at one deviation of scores per user.
+    """
+    scale = (given.user.std() / given.item.std().clamp_min(1e-12)).sqrt()
+    user, item = given.user / scale.clamp_min(1e-12), given.item * scale
+    users = data.valid.user_degree.nonzero().flatten()
+    if not users.numel():
+        one = Representations(user=user, item=item)
+        return Representations(user=user / _score_deviation(one), item=item)
+    users = users[torch.randperm(users.numel(), generator=generator)[:_SAMPLE].sort().values]
+    scores = user[users] @ item.T
+    row, seen = data.train.items_of(users)
+    scores[row, seen] = -torch.inf
+    row, wanted = data.valid.items_of(users)
+
+    def likelihood(log_factor: float) -> float:
+        tempered = scores * torch.tensor(log_factor).exp()
+        return float((tempered[row, wanted] - tempered.logsumexp(1)[row]).mean())
+
+    factor = _highest(likelihood, low=-5.0, high=5.0)
+    return Representations(user=user * torch.tensor(factor).exp(), item=item)
+
+
+def _highest(value: Callable[[float], float], *, low: float, high: float, steps: int = 24) -> float:
+    """Where a function of one peak is highest, by golden section."""
+    ratio = (5**0.5 - 1) / 2
+    a, b = high - ratio * (high - low), low + ratio * (high - low)
+    value_a, value_b = value(a), value(b)
+    for _ in range(steps):
+        if value_a < value_b:
+            low, a, value_a = a, b, value_b
+            b = low + ratio * (high - low)
+            value_b = value(b)
+        else:
+            high, b, value_b = b, a, value_a
+            a = high - ratio * (high - low)
+            value_a = value(a)
+    return (low + high) / 2
+
+
+def _score_deviation(given: Representations) -> Tensor:
+    """Standard deviation of a user's scores over items, root mean square over users; from second moments alone."""
+    item = given.item - given.item.mean(0)
+    covariance = item.T @ item / item.shape[0]
+    return ((given.user @ covariance) * given.user).sum(1).mean().clamp_min(1e-12).sqrt()
+
+
+def _concat(members: Sequence[Representations], weights: Sequence[float]) -> Representations:
+    pairs = [(weight, one) for weight, one in zip(weights, members, strict=True) if weight]
+    return Representations(
+        user=torch.cat([weight * one.user for weight, one in pairs], dim=1),
+        item=torch.cat([one.item for _, one in pairs], dim=1),
+    )
+
+
+def _scorer(given: Representations) -> Callable[[Tensor], Tensor]:
+    return lambda users: given.user[users] @ given.item.T

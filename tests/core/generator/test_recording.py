@@ -1,0 +1,424 @@
+"""Recorded generation, as far as it shows without a GPU: padding, buckets, and that nothing waits for the device."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmgrec.generator import heads
+from mmgrec.generator import recording as cuda_graph
+from mmgrec.generator.history import fixed_history
+from mmgrec.generator.host_reads import HostRead, NoHostReads
+from mmgrec.generator.layers import NetworkSettings
+from mmgrec.generator.network import Network
+from mmgrec.generator.recording import Question, RecordedSearch, generate
+from mmgrec.interfaces import Context, Exclusion, PositionalScheme, Representations, exclusion_of, no_exclusion
+from mmgrec.recid.table import Codes
+from mmgrec.recid.trie import Trie
+from mmgrec.synthetic import planted
+from mmgrec_kernels.beam_step import op as beam_step_op
+from mmgrec_kernels.beam_step import triton_op
+from mmgrec_kernels.relation_attention import op as attention_op
+from mmgrec_plugins.collisions.popularity import ByPopularity
+from mmgrec_plugins.decoders import leaves, trie_beam
+from mmgrec_plugins.decoders.exact import Exact
+from mmgrec_plugins.decoders.trie_beam import TrieBeam
+from mmgrec_plugins.positions.none import NoPosition
+from mmgrec_plugins.positions.relation_aware import RelationAware
+from mmgrec_plugins.positions.sinusoidal import Sinusoidal
+
+Answer = tuple[Tensor, Tensor]
+
+DATA = planted(num_users=90, num_items=50, mean_interactions=12, seed=3)
+DECODER = TrieBeam(num_beams=12)
+SETTINGS = NetworkSettings(dim=16, num_heads=2, head_dim=16, feedforward_dim=16, history_length=20)
+
+
+def model(settings: NetworkSettings = SETTINGS, position: PositionalScheme | None = None) -> tuple[Network, Trie]:
+    item = DATA.latent["item_meaning"]
+    bits = (item[:, :4] > 0).long()
+    codes = Codes(token=torch.stack([bits[:, 0] * 2 + bits[:, 1], bits[:, 2] * 2 + bits[:, 3]], 1), level_sizes=(4, 4))
+    rec_ids = ByPopularity().resolve(codes, DATA.train.item_degree, Context())
+    trie = Trie.of(rec_ids)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Network(
+            settings,
+            representations=Representations(user=DATA.latent["user_taste"], item=item),
+            rec_ids=rec_ids,
+            trie=trie,
+            position=position or RelationAware(),
+        )
+        for weights in network.parameters():
+            nn.init.normal_(weights, std=0.3)
+    return network.eval(), trie
+
+
+def question(users: Tensor, *, excluded: bool = True, allowed: Tensor | None = None) -> Question:
+    seen = exclusion_of(DATA.train, users).seen if excluded else no_exclusion(len(users)).seen
+    history = fixed_history(DATA.train, users, SETTINGS.history_length)
+    return Question(users=users, history=history, exclusion=Exclusion(seen=seen, allowed=allowed))
+
+
+def in_place(run: Callable[[], Answer]) -> Callable[[], Answer]:
+    """A recorder for any device: runs again and writes over the first answer, as a replayed graph does."""
+    answer = run()
+
+    def replay() -> Answer:
+        for place, given in zip(answer, run(), strict=True):
+            place.copy_(given)
+        return answer
+
+    return replay
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def assert_same(found: Answer, wanted: Answer) -> None:
+    torch.testing.assert_close(found[1], wanted[1], atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[0], wanted[0])
+
+
+def steps(network: Network, trie: Trie, asked: Question, top_k: int = 5) -> Answer:
+    return RecordedSearch().search(network, trie, DECODER, asked, top_k=top_k)
+
+
+# --------------------------------------------------------------------------- the same lists, in whatever bucket
+
+
+@pytest.mark.parametrize("head", ["tree", "tokens"])
+@pytest.mark.parametrize("user_input", ["representation", "history"])
+@pytest.mark.parametrize("position", [RelationAware(), Sinusoidal()], ids=repr)
+def test_padded_to_a_bucket_the_lists_are_the_same(head: Any, user_input: Any, position: PositionalScheme) -> None:
+    network, trie = model(replace(SETTINGS, head=head, user_input=user_input), position)
+    recorded = RecordedSearch(in_place)
+    for users in (torch.arange(7), torch.tensor([80]), torch.arange(30, 43)):
+        asked = question(users)
+        assert_same(recorded.search(network, trie, DECODER, asked, top_k=5), steps(network, trie, asked))
+    assert recorded.notes == []
+
+
+def test_an_allow_list_may_change_between_batches_and_in_place() -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    allowed = torch.arange(DATA.num_items) % 2 == 0
+    for users in (torch.arange(8), torch.arange(8, 16)):
+        asked = question(users, allowed=allowed)
+        found = recorded.search(network, trie, DECODER, asked, top_k=5)
+        assert_same(found, steps(network, trie, asked))
+        assert not (found[0] % 2).any()
+        allowed[:10] = False
+    asked = question(torch.arange(8), allowed=~allowed)
+    assert_same(recorded.search(network, trie, DECODER, asked, top_k=5), steps(network, trie, asked))
+    assert len(recorded) == 1
+
+
+def test_items_seen_twice_count_once_in_the_static_search() -> None:
+    network, trie = model()
+    asked = question(torch.arange(4))
+    asked = replace(asked, exclusion=Exclusion(seen=asked.exclusion.seen.repeat(1, 3)))
+    assert_same(RecordedSearch(in_place).search(network, trie, DECODER, asked, top_k=5), steps(network, trie, asked))
+
+
+def test_an_answer_outlives_the_next_one() -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    first = recorded.search(network, trie, DECODER, question(torch.arange(8)), top_k=5)
+    recorded.search(network, trie, DECODER, question(torch.arange(8, 16)), top_k=5)
+    assert_same(first, steps(network, trie, question(torch.arange(8))))
+
+
+def test_weights_that_change_in_place_are_followed() -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    asked = question(torch.arange(8))
+    before = recorded.search(network, trie, DECODER, asked, top_k=5)
+    network.begin_from_user.weight.mul_(-3)
+    after = recorded.search(network, trie, DECODER, asked, top_k=5)
+    assert not torch.equal(before[1], after[1])
+    assert_same(after, steps(network, trie, asked))
+
+
+def reading_where_it_was_told(run: Callable[[], Answer]) -> Callable[[], Answer]:
+    """A recorder that, as a graph, makes nothing anew: what a head keeps stays what it was when it is replayed."""
+
+    def replay() -> Answer:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(heads._Sources, "still", lambda self, parts: True)
+            return run()
+
+    run()
+    return replay
+
+
+@pytest.mark.parametrize("what", ["codeword.1", "inner.0", "bias.2"])
+def test_vectors_that_the_head_keeps_are_refreshed_before_a_replay(what: str) -> None:
+    network, trie = model()
+    recorded = RecordedSearch(reading_where_it_was_told)
+    asked = question(torch.arange(8))
+    before = recorded.search(network, trie, DECODER, asked, top_k=5)
+    network.head.get_parameter(what).mul_(-3)
+    after = recorded.search(network, trie, DECODER, asked, top_k=5)
+    assert not torch.equal(before[1], after[1])
+    assert_same(after, steps(copy.deepcopy(network), trie, asked))  # the copy keeps nothing
+    for weights in network.train().parameters():
+        weights.grad = torch.ones_like(weights)
+    torch.optim.AdamW(network.parameters(), lr=0.1, fused=True).step()  # counts up no tensor's version
+    network.eval()
+    again = recorded.search(network, trie, DECODER, asked, top_k=5)
+    assert_same(again, steps(copy.deepcopy(network), trie, asked))
+    assert len(recorded) == 1
+
+
+# --------------------------------------------------------------------------- which recordings there are
+
+
+def test_batches_of_one_bucket_share_a_recording() -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    for count in (5, 8, 6):
+        recorded.search(network, trie, DECODER, question(torch.arange(count)), top_k=5)
+    assert len(recorded) == 1
+
+
+@pytest.mark.parametrize("other", ["users", "seen", "top_k", "beams", "allowed"])
+def test_another_shape_is_another_recording(other: str) -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    recorded.search(network, trie, DECODER, question(torch.arange(8)), top_k=5)
+    asked = question(
+        torch.arange(9 if other == "users" else 8),
+        excluded=other != "seen",
+        allowed=torch.ones(DATA.num_items, dtype=torch.bool) if other == "allowed" else None,
+    )
+    decoder = TrieBeam(num_beams=9) if other == "beams" else DECODER
+    recorded.search(network, trie, decoder, asked, top_k=6 if other == "top_k" else 5)
+    assert len(recorded) == 2
+
+
+def test_weights_in_another_place_are_recorded_anew() -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    asked = question(torch.arange(8))
+    recorded.search(network, trie, DECODER, asked, top_k=5)
+    network.begin = nn.Parameter(network.begin + 1)
+    assert_same(recorded.search(network, trie, DECODER, asked, top_k=5), steps(network, trie, asked))
+    assert len(recorded) == 1
+
+
+def test_the_recording_unused_for_longest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graph, "MOST_RECORDINGS", 2)
+    network, trie = model()
+    made = 0
+
+    def counting(run: Callable[[], Answer]) -> Callable[[], Answer]:
+        nonlocal made
+        made += 1
+        return in_place(run)
+
+    recorded = RecordedSearch(counting)
+    for count in (1, 2, 1, 4, 1):  # 2 makes room for 4
+        recorded.search(network, trie, DECODER, question(torch.arange(count)), top_k=5)
+    assert (made, len(recorded)) == (3, 2)
+
+
+# --------------------------------------------------------------------------- step by step, with a note
+
+
+def test_on_a_cpu_nothing_is_recorded_and_nothing_said() -> None:
+    network, trie = model()
+    recorded = RecordedSearch()
+    recorded.search(network, trie, DECODER, question(torch.arange(8)), top_k=5)
+    assert (len(recorded), recorded.notes) == (0, [])
+
+
+def test_a_recording_that_fails_is_told_once_and_searched_step_by_step() -> None:
+    def failing(run: Callable[[], Answer]) -> Callable[[], Answer]:
+        raise RuntimeError("operation not permitted when stream is capturing\nsee the manual")
+
+    network, trie = model()
+    recorded, asked = RecordedSearch(failing), question(torch.arange(8))
+    with pytest.warns(RuntimeWarning, match="not recorded in a CUDA graph: recording failed"):
+        found = recorded.search(network, trie, DECODER, asked, top_k=5)
+    assert_same(found, steps(network, trie, asked))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recorded.search(network, trie, DECODER, asked, top_k=5)
+    assert recorded.notes == ["recording failed (operation not permitted when stream is capturing)"]
+
+
+def test_more_beams_than_the_kernel_takes_are_searched_step_by_step() -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    doubled, decoder = network.double(), TrieBeam(num_beams=12)
+    with pytest.warns(RuntimeWarning, match="float64"):
+        recorded.search(doubled, trie, decoder, replace(question(torch.arange(8))), top_k=5)
+    assert len(recorded) == 0
+
+
+def test_a_decoder_without_a_static_search_is_left_alone() -> None:
+    network, trie = model()
+    recorded, asked = RecordedSearch(in_place), question(torch.arange(8))
+    found = recorded.search(network, trie, Exact(), asked, top_k=5)
+    assert (len(recorded), recorded.notes) == (0, ["Exact has no static search"])
+    assert (found[0] >= 0).all()
+
+
+def test_a_seen_item_beyond_the_trie_is_still_refused() -> None:
+    network, trie = model()
+    asked = replace(question(torch.arange(2)), exclusion=Exclusion(seen=torch.full((2, 1), DATA.num_items)))
+    with pytest.raises(ValueError, match="but the trie holds"):
+        RecordedSearch(in_place).search(network, trie, DECODER, asked, top_k=5)
+
+
+# --------------------------------------------------------------------------- nothing waits for the device
+
+
+class _Launch:
+    """A kernel that is launched and does nothing."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def launch(*args: object, **constants: object) -> None:
+            assert all(isinstance(size, int) for size in grid)
+            assert all(x.device.type == "meta" for x in args if isinstance(x, Tensor))
+            self.count += 1
+
+        return launch
+
+
+def imagined(x: Tensor) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
+
+
+def imagined_network(network: Network) -> Network:
+    """In place."""
+    for module in network.modules():
+        for name, weights in module._parameters.items():
+            module._parameters[name] = None if weights is None else nn.Parameter(imagined(weights), requires_grad=False)
+        for name, values in module._buffers.items():
+            module._buffers[name] = None if values is None else imagined(values)
+    return network
+
+
+def imagined_trie(trie: Trie) -> Trie:
+    values = {field.name: getattr(trie, field.name) for field in fields(trie)}
+    moved = {
+        name: tuple(map(imagined, value)) if isinstance(value, tuple) and name != "level_sizes" else value
+        for name, value in values.items()
+    }
+    return Trie(**{name: imagined(value) if isinstance(value, Tensor) else value for name, value in moved.items()})
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    kernels = SimpleNamespace(expand=_Launch(), choose=_Launch())
+    monkeypatch.setattr(triton_op, "kernels", kernels)
+    for operation in (beam_step_op, attention_op):
+        monkeypatch.setattr(operation, "use_triton", lambda impl, device, *, unsupported="": not unsupported)
+    return kernels
+
+
+def run_imagined(network: Network, trie: Trie, asked: Question, decoder: TrieBeam = DECODER) -> Answer:
+    """The recorded function on an imagined GPU, whose tensors have shapes but no values that could be read."""
+    there, leaves = imagined_network(copy.deepcopy(network)), imagined_trie(trie)
+    allowed = asked.exclusion.allowed
+    exclusion = Exclusion(seen=imagined(asked.exclusion.seen), allowed=None if allowed is None else imagined(allowed))
+    placed = Question(users=imagined(asked.users), history=imagined(asked.history), exclusion=exclusion)
+    generate(there, leaves, decoder, placed, 5)  # as before a recording: what is made once is made
+    with NoHostReads():
+        return generate(there, leaves, decoder, placed, 5)
+
+
+@pytest.mark.parametrize("head", ["tree", "tokens"])
+@pytest.mark.parametrize("allowed", [None, torch.ones(DATA.num_items, dtype=torch.bool)], ids=["all", "allowed"])
+@pytest.mark.parametrize("excluded", [True, False], ids=["seen", "unseen"])
+def test_generation_waits_for_nothing(
+    head: Any, allowed: Tensor | None, excluded: bool, launched: SimpleNamespace
+) -> None:
+    network, trie = model(replace(SETTINGS, head=head))
+    item, score = run_imagined(network, trie, question(torch.arange(8), excluded=excluded, allowed=allowed))
+    assert (item.shape, score.shape, item.device.type) == ((8, 5), (8, 5), "meta")
+    assert launched.expand.count == launched.choose.count == 2 * trie.num_levels
+
+
+@pytest.mark.parametrize(
+    ("change", "position"),
+    [
+        ({"user_input": "history"}, RelationAware()),
+        ({"item_input": "learnt"}, RelationAware(gain="vector")),
+        ({"norm": "post"}, Sinusoidal()),
+        ({"num_encoder_layers": 2, "num_decoder_layers": 2}, NoPosition()),
+        ({"head_dim": 24}, RelationAware()),  # no kernel has heads of that size: the plain-torch attention
+    ],
+    ids=str,
+)
+def test_no_setting_of_the_network_waits(
+    change: dict[str, Any], position: PositionalScheme, launched: SimpleNamespace
+) -> None:
+    network, trie = model(replace(SETTINGS, **change), position)
+    assert run_imagined(network, trie, question(torch.arange(8)))[0].shape == (8, 5)
+
+
+def test_a_search_that_looks_at_the_seen_items_is_caught(
+    launched: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = leaves.forbidden_leaves
+    monkeypatch.setattr(trie_beam, "forbidden_leaves", lambda trie, exclusion, static: looking(trie, exclusion))
+    network, trie = model()
+    with pytest.raises((HostRead, RuntimeError), match=r"item|_local_scalar_dense"):
+        run_imagined(network, trie, question(torch.arange(8)))
+
+
+def test_the_ragged_form_of_the_beam_step_is_caught() -> None:
+    """On a CPU `auto` takes it, and its candidates have no fixed number."""
+    network, trie = model()
+    with NoHostReads(), pytest.raises(HostRead):
+        generate(network, trie, DECODER, question(torch.arange(8)), 5)
+
+
+WAITING = {
+    "item": lambda x: x.sum().item(),
+    "truth": lambda x: bool(x.any()),
+    "nonzero": torch.nonzero,
+    "mask as index": lambda x: x[x > 0],
+    "put by a mask": lambda x: x.clone().__setitem__(x > 0, 1),
+    "masked_select": lambda x: x.masked_select(x > 0),
+    "unique": torch.unique,
+    "repeats": lambda x: torch.repeat_interleave(x),
+    "bincount": torch.bincount,
+    "equal": lambda x: torch.equal(x, x + 1),
+    "to another device": lambda x: x.to("meta"),
+}
+STATIC = {
+    "masked_fill": lambda x: x.masked_fill(x > 0, 0),
+    "index": lambda x: x[x.clamp(max=1)],
+    "repeats of known number": lambda x: torch.repeat_interleave(x, output_size=6),
+    "sort": lambda x: x.sort().values.cumsum(0).topk(2).values,
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_what_waits_for_the_device_is_caught(name: str) -> None:
+    with NoHostReads(), pytest.raises(HostRead):
+        WAITING[name](torch.tensor([3, 1, 2]))
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_what_does_not_wait_is_let_through(name: str) -> None:
+    with NoHostReads():
+        STATIC[name](torch.tensor([3, 1, 2]))

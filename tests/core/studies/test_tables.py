@@ -1,0 +1,186 @@
+"""Tables against numbers worked out by hand and by other libraries' tests."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+import pytest
+from scipy import stats
+
+from mmgrec.evaluation.summary import ranks
+from mmgrec.studies.findings import Found, gather
+from mmgrec.studies.study import Study
+from mmgrec.studies.tables import csv_table, latex_table, markdown_table, table_rows, write_tables
+
+USERS = 30
+METRICS = ("recall@10", "ndcg@10")
+
+
+def cell(folder: Path, label: str, seed: int, values: Mapping[str, Sequence[float]]) -> Path:
+    """A finished cell with these values of each user."""
+    folder = folder / f"{label}-{seed}"
+    folder.mkdir(parents=True)
+    users = np.arange(USERS) * 2
+    polars.DataFrame({"user": users, **values}).sample(fraction=1.0, shuffle=True, seed=1).write_parquet(
+        folder / "per_user.parquet"
+    )
+    metrics = {name: float(np.mean(one)) for name, one in values.items()}
+    row = {"split": "test", "mask": "train+valid", "metrics": metrics, "num_users": USERS, "seconds": 0.6}
+    clean = {"invalid": 0, "duplicate": 0, "seen": 2 if label == "b_c" else 0, "missing": 0, "misplaced": 0}
+    content = {
+        "seed": seed,
+        "model": {"name": label},
+        "data": {"name": "d", "num_users": USERS, "num_items": 9, "num_interactions": 90, "fingerprint": "f"},
+        "results": [{**row, **clean}],
+        "seconds": {"fit": 10.0 + seed, "stage1": None, "valid": None, "test": 0.6},
+        "parameters": 1234,
+        "peak_memory_mib": 100.0 + seed,
+        "threads": 1,
+        "versions": {"torch": "x"},
+        "written": "now",
+    }
+    (folder / "cell.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def values() -> dict[tuple[str, int], dict[str, Any]]:
+    """(model, seed) -> metric -> one value a user; the third model has one seed less."""
+    rng = np.random.default_rng(3)
+    lift = {"a": 0.3, "b_c": 0.1, "d": 0.27}
+    return {
+        (label, seed): {name: rng.random(USERS) * 0.5 + lift[label] for name in METRICS}
+        for label in lift
+        for seed in (0, 1, 2)
+        if (label, seed) != ("d", 1)
+    }
+
+
+@pytest.fixture
+def told(values: dict[tuple[str, int], dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
+    models = {"a": {"name": "popularity"}, "b_c": {"name": "popularity"}, "d": {"name": "popularity"}}
+    config = {
+        "models": models,
+        "seeds": 3,
+        "top_k": [10],
+        "metrics": ["recall", "ndcg"],
+        "data": {"d": {"num_users": 50}},
+    }
+    made = Study.of("mine", config)
+    found = [
+        Found(
+            data="d",
+            label=label,
+            cells=tuple(cell(tmp_path, one, seed, value) for (one, seed), value in values.items() if one == label),
+            failed={"d, d, seed 1": "it was too much"} if label == "d" else {},
+        )
+        for label in models
+    ]
+    return gather(made, found)
+
+
+def test_mean_and_sample_deviation_over_seeds(
+    told: dict[str, Any], values: dict[tuple[str, int], dict[str, Any]]
+) -> None:
+    for row in told["data"][0]["models"]:
+        means = [one["recall@10"].mean() for (label, _), one in values.items() if label == row["model"]]
+        assert row["test"]["recall@10"]["mean"] == pytest.approx(sum(means) / len(means))
+        assert row["test"]["recall@10"]["deviation"] == pytest.approx(np.std(means, ddof=1))
+    assert [row["seeds"] for row in told["data"][0]["models"]] == [[0, 1, 2], [0, 1, 2], [0, 2]]
+    assert told["data"][0]["models"][0]["seconds"]["fit"]["mean"] == 11.0
+    assert told["data"][0]["models"][0]["peak_memory_mib"] == 102.0
+
+
+def test_tests_pair_users_whose_figures_are_averaged_over_shared_seeds(
+    told: dict[str, Any], values: dict[tuple[str, int], dict[str, Any]]
+) -> None:
+    def mean(label: str, seeds: Sequence[int]) -> Any:
+        return np.mean([values[label, seed]["ndcg@10"] for seed in seeds], axis=0)
+
+    oracle = {
+        "b_c": stats.ttest_rel(mean("a", (0, 1, 2)), mean("b_c", (0, 1, 2))),
+        "d": stats.ttest_rel(mean("a", (0, 2)), mean("d", (0, 2))),
+    }
+    found = {one["against"]: one for one in told["data"][0]["tests"]["ndcg@10"]}
+    assert found.keys() == oracle.keys()
+    for label, wanted in oracle.items():
+        assert found[label]["t"] == pytest.approx(wanted.statistic)
+        assert found[label]["p"] == pytest.approx(wanted.pvalue)
+        assert found[label]["num_users"] == USERS
+    assert found["d"]["seeds"] == [0, 2]
+    small, large = sorted(one["p"] for one in found.values())
+    corrected = sorted(one["p_holm"] for one in found.values())
+    assert corrected == pytest.approx([min(1, 2 * small), max(min(1, 2 * small), large)])
+
+
+@pytest.mark.parametrize("name", ["<script>x</script>", "a\n# b", "a | b", "\x1b[2J", "\u202eabc"])
+def test_names_are_inert_in_markdown_and_latex(told: dict[str, Any], name: str) -> None:
+    (data,) = told["data"]
+    models = [{**one, "model": name} if one["model"] == "d" else one for one in data["models"]]
+    hostile = {**data, "name": name, "models": models, "tests": {}}
+    plain = {**hostile, "name": "d", "models": data["models"]}
+    for made in (markdown_table, latex_table):
+        text = made(told, hostile)
+        assert len(text.splitlines()) == len(made(told, plain).splitlines())
+        assert not set(text) & {"\x1b", "\u202e"}
+    text = markdown_table(told, hostile)
+    assert text.replace("\\|", "").count("|") == markdown_table(told, plain).count("|")
+    assert "<" not in text
+
+
+def test_the_best_is_bold_and_the_second_best_marked_otherwise(told: dict[str, Any]) -> None:
+    (data,) = told["data"]
+    text = markdown_table(told, data)
+    mean = {row["model"]: f"{row['test']['recall@10']['mean']:.4f}" for row in data["models"]}
+    assert f"| a | 3 | **{mean['a']}** ± " in text
+    assert f"| d | 2 of 3 | _{mean['d']}_ ± " in text
+    assert f"| b_c | 3 | {mean['b_c']} ± " in text
+    assert "- d, d, seed 1 failed: it was too much" in text
+    assert "- b_c: 6 places of its lists hold what they must not" in text
+    tex = latex_table(told, data)
+    assert rf"\textbf{{{mean['a']}}} $\pm$ " in tex
+    assert rf"\underline{{{mean['d']}}} $\pm$ " in tex
+    assert r"b\_c & 3" in tex
+    assert "±" not in tex
+
+
+def test_equal_figures_share_a_place_and_lower_may_be_better() -> None:
+    def models(metric: str, *means: float) -> list[dict[str, Any]]:
+        return [{"model": str(place), "test": {metric: {"mean": one}}} for place, one in enumerate(means)]
+
+    assert ranks(models("recall@10", 0.1, 0.3, 0.3, 0.2), "recall@10") == {"1": 0, "2": 0, "3": 1}
+    assert ranks(models("popularity-bias@10", 0.1, 0.3, 0.2), "popularity-bias@10") == {"0": 0, "2": 1}
+
+
+def test_the_csv_has_all_digits_of_every_seed(
+    told: dict[str, Any], values: dict[tuple[str, int], dict[str, Any]]
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(csv_table(told, told["data"][0]))))
+    assert len(rows) == 3 * len(METRICS)
+    for row in rows:
+        seeds = [seed for label, seed in values if label == row["model"]]
+        wanted = [float(values[row["model"], seed][row["metric"]].mean()) for seed in seeds]
+        assert [float(one) for one in row["values"].split()] == wanted
+        assert int(row["seeds"]) == len(seeds)
+
+
+def test_time_and_parameters_stand_in_the_table(told: dict[str, Any]) -> None:
+    head, first, *_ = table_rows(told, told["data"][0], {0: "{}", 1: "{}"})
+    named = dict(zip(head, first, strict=True))
+    assert (named["ms/user"], named["parameters"], named["fit s"]) == ("20.00", "1,234", "11.0")
+    assert named["p (Holm)"] == "—"
+
+
+def test_nothing_finished_is_a_table_too(tmp_path: Path) -> None:
+    made = Study.of("mine", {"models": {"popularity": {}, "ease": {}}})
+    told = gather(made, [Found(data="synthetic", label=row.label, cells=()) for row in made.rows])
+    write_tables(tmp_path, told)
+    assert json.loads((tmp_path / "study.json").read_text()) == told
+    assert "| popularity | 0 of 5 | — |" in (tmp_path / "tables" / "synthetic.md").read_text()
