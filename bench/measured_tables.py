@@ -1,4 +1,6 @@
-"""Writes measured times into a page: ``python bench/measured_tables.py docs/kernels.md bench/results/A.json ...``.
+"""Writes measured times into a page.
+
+    python bench/measured_tables.py docs/reference/kernels.md bench/results/A.json ...
 
 A table replaces what stands between ``<!-- measured: PATTERN -->`` and ``<!-- /measured -->``: a row for each form, a
 column for each case that the regular expression matches, headed by its first group. Of a case in several files the last

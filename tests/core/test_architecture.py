@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md, held against the syntax trees: who may import whom, and what nobody may do."""
+"""Rules of docs/explanation/architecture.md, held against the syntax trees: who may import whom, what nobody may do."""
 
 from __future__ import annotations
 
@@ -148,24 +148,24 @@ def test_rule_zero_top_folders_are_no_packages(folder: str) -> None:
 
 
 def test_every_hook_is_documented() -> None:
-    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "reference" / "hooks.md").read_text(encoding="utf-8")
     assert [hook for hook, _ in KINDS.values() if f"`{hook}`" not in guide] == []
     assert [name for _, name in KINDS.values() if f"`{name}`" not in guide] == []
 
 
 def test_every_shipped_name_is_documented() -> None:
-    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "reference" / "shipped-parts.md").read_text(encoding="utf-8")
     rows = [row for row in Registry.discover(environ={}).plugins if row.distribution == "mmgrec"]
     assert [row.name for row in rows if f"`{row.name}`" not in guide] == []
 
 
 def test_the_table_of_imports_is_the_one_that_is_enforced() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|$", page, flags=re.MULTILINE))
     assert {package: set(re.findall(r"`(\w+)`", rows.get(package, ""))) for package in MAY} == MAY
 
 
 def test_every_module_of_the_core_has_a_line_in_the_architecture() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     names = {path.stem if path.parent.name == "mmgrec" else path.parent.name for path in sources("mmgrec")}
     assert sorted(name for name in names - {"__init__", "mmgrec"} if f"`{name}`" not in page) == []
