@@ -41,7 +41,7 @@ METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
 OURS = ("mmgrec", "stage-1")
 #: family -> the plugins in it
 FAMILIES = {
-    "counted or in closed form": ("popularity", "itemknn", "ease"),
+    "closed forms": ("popularity", "itemknn", "ease"),
     "factors": ("mf", "vbpr"),
     "graphs of interactions": ("graphsage", "ngcf", "gat", "lightgcn"),
     "graphs with features": ("mmgcn", "grcn", "lattice", "freedom"),
@@ -193,7 +193,12 @@ def best(found: Json) -> str:
 
     ours = [{**one, "models": [model for model in one["models"] if model["plugin"] in OURS]} for one in found["data"]]
     shown = [family for family in FAMILIES if any(rivals[one["name"], family] for one in found["data"])]
-    rows = _grid("", shown, [one["name"] for one in found["data"]], cell).splitlines()[2:]
+    rows = [
+        f"| best of the {family}: {', '.join(FAMILIES[family])} | "
+        + " | ".join(cell(one["name"], family) for one in found["data"])
+        + " |"
+        for family in shown
+    ]
     return "\n".join([summary({**found, "data": ours}, places), *rows])
 
 

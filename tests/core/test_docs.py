@@ -209,6 +209,23 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert wrong == []
 
 
+@EACH
+def test_programs_that_pages_name_exist(page: Path) -> None:
+    """As in ``python bench/x.py``."""
+    named = re.findall(r"\bpython ((?:bench|docs)/[\w/]+\.py)", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@EACH
+def test_files_that_pages_name_exist(page: Path) -> None:
+    """Seen from the root, or from the shipped plugins; the architecture has its own tests."""
+    if not (ROOT / "mmgrec" / "recid" / "trie.py").exists():
+        pytest.skip("the pages name files by their places in rooms")
+    named = re.findall(r"`([\w-]+/[\w/-]+\.(?:py|toml|txt))`", page.read_text(encoding="utf-8"))
+    homes = (ROOT, ROOT / "plugins" / "mmgrec_plugins", ROOT / "kernels", ROOT / "kernels" / "mmgrec_kernels")
+    assert [name for name in named if not any((home / name).exists() for home in homes)] == []
+
+
 def test_every_page_is_on_the_map() -> None:
     """From the index each page can be reached; the pages of the README are others'."""
     index = (DOCS / "index.md").read_text(encoding="utf-8")
@@ -222,7 +239,10 @@ def test_nobody_is_a_he(page: Path) -> None:
     assert re.findall(r"\b(?:he|his|him|himself|she|her|hers)\b", without_code(page), flags=re.IGNORECASE) == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "architecture"])
+SHORT = [page for page in PAGES if page.stem != "architecture"]
+
+
+@pytest.mark.parametrize("page", SHORT, ids=[page.relative_to(ROOT).as_posix() for page in SHORT])
 def test_lines_are_short(page: Path) -> None:
     """Tables, blocks of code and what programs write about machines may be wider."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
