@@ -1,10 +1,10 @@
-# Two commands: `make demo` sets up .venv and runs the main job, `make test` checks everything. Nothing else is hidden here.
+# `make demo` sets up .venv and runs the main job, `make test` checks everything, `make docs` builds the site of the docs.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test
+.PHONY: demo test docs
 
 demo: .venv/ready
 	$(BIN)/mmgrec run --baselines popularity,itemknn,lightgcn
@@ -15,6 +15,10 @@ test: .venv/ready-test
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+docs: .venv/ready-docs
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) -e .
@@ -22,4 +26,8 @@ test: .venv/ready-test
 
 .venv/ready-test: .venv/ready
 	$(INSTALL) -e '.[test]'
+	touch $@
+
+.venv/ready-docs: .venv/ready
+	$(INSTALL) -e '.[docs]'
 	touch $@

@@ -1,6 +1,6 @@
 """Writes measured times into a page.
 
-    python bench/tables/measured_tables.py docs/kernels.md bench/results/A.json ...
+    python bench/tables/measured_tables.py docs/reference/kernels.md bench/results/A.json ...
 
 A table replaces what stands between ``<!-- measured: PATTERN -->`` and ``<!-- /measured -->``: a row for each form, a
 column for each case that the regular expression matches, headed by its first group. Of a case in several files the last
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Outcome = Mapping[str, Any]  # as `harness.Book.save` writes it
+Outcome = Mapping[str, Any]  # as `_harness.Book.save` writes it
 
 
 def measured(pattern: str, outcomes: Sequence[Outcome]) -> str:

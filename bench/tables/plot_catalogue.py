@@ -98,7 +98,7 @@ def markdown(outcome: Outcome) -> str:
         "The paper's Fig. 5. Generation takes nearly the same time whatever the number of items; inner products with",
         "all of them take time in their number, an index takes less. Among few items generation is the slowest.",
         "",
-        "![Time per user against the size of the catalogue](figures/catalogue.svg)",
+        "![Time per user against the size of the catalogue](../figures/catalogue.svg)",
         "",
         f"Milliseconds per user, {outcome['users_per_call']} users a call; medians. {machine['cpu']}, "
         f"{machine['cores']} cores, {machine['torch_threads']} thread(s), load average {outcome['load_average']:.1f}; "
@@ -140,7 +140,7 @@ def draw(outcome: Outcome) -> None:
     docs = Path(__file__).parents[2] / "docs"
     (docs / "figures").mkdir(exist_ok=True)
     (docs / "figures" / "catalogue.svg").write_text(figure(outcome))
-    (docs / "catalogue.md").write_text(markdown(outcome))
+    (docs / "results" / "catalogue.md").write_text(markdown(outcome))
 
 
 if __name__ == "__main__":

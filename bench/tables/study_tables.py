@@ -3,16 +3,22 @@
     python bench/tables/study_tables.py --keep docs/results/overall.json STUDY STUDY …    # folders of `mmgrec study`
     python bench/tables/study_tables.py --keep docs/results/overall.json docs/results/overall.json STUDY   # joined
     python bench/tables/study_tables.py --tests docs/results/hybrid.json STUDY …          # only their paired tests
-    python bench/tables/study_tables.py docs/experiments.md README.md                     # renews their tables
+    python bench/tables/study_tables.py docs/results/*.md README.md                       # renews their tables
 
-Between ``<!-- study: FILE -->`` and ``<!-- /study -->`` stands a table for each data set of FILE, a path from the page,
-best model first; between ``<!-- steps: FILE -->`` and ``<!-- /steps -->`` the same in the study's own order;
-between ``<!-- summary: FILE -->`` and ``<!-- /summary -->`` one for all of them, a row for each model; between
-``<!-- tests: FILE -->`` and ``<!-- /tests -->`` the paired tests of one model against each other one; between
-``<!-- published: FILE -->`` and ``<!-- /published -->`` what `compare_with_published.py` found. Of a data set in
-several studies, or kept earlier, the models and tests are joined, and corrected together; what several have counts as
-the one with most seeds has it, of equal ones the last. Where other figures take the place of the model's that all are
-tested against, its earlier tests go.
+Between ``<!-- KIND: FILE -->`` and ``<!-- /KIND -->`` stands what a kind of table shows of FILE, a path from the page:
+
+=========  =====================================================================================
+study      a table for each data set, best model first
+steps      the same in the study's own order
+summary    one table for all data sets, a row for each model
+best       the same with our rows and the best rival of each family alone
+tests      the paired tests of one model against each other one
+published  what `compare_with_published.py` found
+=========  =====================================================================================
+
+Of a data set in several studies, or kept earlier, the models and tests are joined, and corrected together; what several
+have counts as the one with most seeds has it, of equal ones the last. Where other figures take the place of the model's
+that all are tested against, its earlier tests go.
 """
 
 from __future__ import annotations
@@ -34,6 +40,16 @@ from compare_with_published import markdown, read_study  # a script of the room 
 
 Json = dict[str, Any]  # Any: JSON
 METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20")
+OURS = ("mmgrec", "stage-1")
+#: family -> the plugins in it
+FAMILIES = {
+    "closed forms": ("popularity", "itemknn", "ease"),
+    "factors": ("mf", "vbpr"),
+    "graphs of interactions": ("graphsage", "ngcf", "gat", "lightgcn"),
+    "graphs with features": ("mmgcn", "grcn", "lattice", "freedom"),
+    "other losses on features": ("invrl", "bm3"),
+    "Transformers": ("lightgt",),
+}
 MODEL = ("model", "plugin", "seeds", "parameters", "peak_memory_mib", "threads", "written", "failed")
 
 
@@ -126,21 +142,66 @@ def table(found: Json, data: Json, *, best_first: bool = True) -> str:
     return "\n".join(lines)
 
 
-def summary(found: Json) -> str:
-    """All data sets: Recall@10 / NDCG@10 of every model, in the order of the first set."""
+def summary(found: Json, places: Mapping[str, Mapping[str, int]] | None = None) -> str:
+    """All data sets: Recall@10 / NDCG@10 of every model, in the order of the first set.
+
+    Args:
+        found: what was kept.
+        places: data set -> model -> 0 for the best; by default among the models that are shown.
+    """
     sets = [one["name"] for one in found["data"]]
     values = {(one["name"], model["model"]): model for one in found["data"] for model in one["models"]}
     mean = {key: model["test"]["recall@10"]["mean"] for key, model in values.items()}
     labels = sorted({label for _, label in values}, key=lambda label: -max(mean.get((one, label), 0) for one in sets))
-    best = {one: ranks([model for (name, _), model in values.items() if name == one], "recall@10") for one in sets}
+    if places is None:
+        places = {one["name"]: ranks(one["models"], "recall@10") for one in found["data"]}
 
     def cell(name: str, label: str) -> str:
         if (name, label) not in values:
             return ""
         pair = [_short(values[name, label]["test"][metric]["mean"]) for metric in METRICS[:2]]
-        return _marked(" / ".join(pair), best[name].get(label))
+        return _marked(" / ".join(pair), places[name].get(label))
 
     return _grid("Recall@10 / NDCG@10", labels, sets, cell)
+
+
+def best(found: Json) -> str:
+    """`summary` of our rows and, for each family and data set, the rival with the highest Recall@10 there.
+
+    Raises:
+        SystemExit: if there is a rival that belongs to no family.
+    """
+    known = {*OURS, *(plugin for family in FAMILIES.values() for plugin in family)}
+    strange = {model["plugin"] for one in found["data"] for model in one["models"]} - known
+    if strange:
+        raise SystemExit(f"no family in FAMILIES has {', '.join(sorted(strange))}")
+    places = {one["name"]: ranks(one["models"], "recall@10") for one in found["data"]}
+    rivals = {
+        (one["name"], family): max(
+            (model for model in one["models"] if model["plugin"] in plugins),
+            key=lambda model: float(model["test"]["recall@10"]["mean"]),
+            default=None,
+        )
+        for one in found["data"]
+        for family, plugins in FAMILIES.items()
+    }
+
+    def cell(name: str, family: str) -> str:
+        rival = rivals[name, family]
+        if rival is None:
+            return ""
+        pair = " / ".join(_short(rival["test"][metric]["mean"]) for metric in METRICS[:2])
+        return f"{_marked(pair, places[name].get(rival['model']))} ({rival['model']})"
+
+    ours = [{**one, "models": [model for model in one["models"] if model["plugin"] in OURS]} for one in found["data"]]
+    shown = [family for family in FAMILIES if any(rivals[one["name"], family] for one in found["data"])]
+    rows = [
+        f"| best of the {family}: {', '.join(FAMILIES[family])} | "
+        + " | ".join(cell(one["name"], family) for one in found["data"])
+        + " |"
+        for family in shown
+    ]
+    return "\n".join([summary({**found, "data": ours}, places), *rows])
 
 
 def paired(found: Json) -> str:
@@ -185,6 +246,7 @@ SHAPES: Mapping[str, Callable[[Any], str]] = {  # Any: JSON
     "study": lambda found: "\n\n".join(table(found, one) for one in found["data"]),
     "steps": lambda found: "\n\n".join(table(found, one, best_first=False) for one in found["data"]),
     "summary": summary,
+    "best": best,
     "tests": paired,
     "published": markdown,
 }

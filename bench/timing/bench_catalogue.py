@@ -3,7 +3,7 @@
 Generation costs the same at any size, inner products cost as much as there are items; where the lines cross, and where
 generation loses, is what the table and the figure show. The item vectors are random but clustered, as otherwise no
 index could find neighbours without looking at all of them. At full scale the outcome is kept:
-``results/catalogue.json``, ``docs/catalogue.md``, ``docs/figures/catalogue.svg``.
+``results/catalogue.json``, ``docs/results/catalogue.md``, ``docs/figures/catalogue.svg``.
 """
 
 from __future__ import annotations

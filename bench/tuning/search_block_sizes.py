@@ -6,7 +6,7 @@ the work; Triton's cache keeps what they make.
 
 A choice is timed only after its result was held against float64 on a small case, and taken only where it is
 `LEAST_GAIN` faster than the rules. Afterwards renew the compile tables (``python -m mmgrec_kernels.compile_table
-docs/kernel-tables.md``) and run the tests marked ``gpu``: both judge the new sizes.
+docs/reference/kernel-tables.md``) and run the tests marked ``gpu``: both judge the new sizes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Writes what the kernels cost on each chip: ``python -m mmgrec_kernels.compile_table docs/kernel-tables.md``.
+"""Writes what the kernels cost on each chip.
+
+    python -m mmgrec_kernels.compile_table docs/reference/kernel-tables.md
 
 Compiles every shipped variant for every chip, with no GPU, and refuses to write when one of them could not be shipped.
 Names of operations after the file limit it to them. A table replaces what stands between ``<!-- compiled: NAME -->``

@@ -1,6 +1,7 @@
 """Block sizes that were found by timing them on a device; they go before the rules in each operation's ``sizes.py``.
 
-`TUNED` is written by ``python bench/search_block_sizes.py``, on a machine with a GPU. Empty: the rules alone decide.
+`TUNED` is written by ``python bench/tuning/search_block_sizes.py``, on a machine with a GPU. Empty: the rules alone
+decide.
 """
 
 from __future__ import annotations

@@ -39,3 +39,7 @@ class RawTables:
     features: Mapping[str, ItemTable] = field(default_factory=dict)
     bags: Mapping[str, DataFrame] = field(default_factory=dict)  # item: String, word: String, weight: Float64
     understood: str = ""  # which columns were taken for what, in words
+
+
+#: Names before 0.2, for plugins that import them.
+Raw, Keyed = RawTables, ItemTable

@@ -10,7 +10,7 @@ import pytest
 from measured_tables import goals, measured, write
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "kernels.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "kernels.md").read_text()
 
 
 def outcome(form_ms: dict[str, float], case: str = "race, N 5") -> dict[str, object]:
@@ -20,7 +20,7 @@ def outcome(form_ms: dict[str, float], case: str = "race, N 5") -> dict[str, obj
 
 
 def test_the_page_shows_what_was_measured() -> None:
-    command = re.search(r"measured_tables.py docs/kernels.md (.*)", PAGE)
+    command = re.search(r"measured_tables.py docs/reference/kernels.md (.*)", PAGE)
     assert command is not None
     outcomes = [json.loads((ROOT / name).read_text()) for name in command[1].split()]
     assert write(PAGE, outcomes) == PAGE

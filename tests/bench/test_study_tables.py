@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_tables import kept, paired, summary, table, write
+from study_tables import best, kept, paired, summary, table, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,11 +43,24 @@ def study(folder: Path, models: list[dict[str, Any]]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/experiments.md"])
+#: page -> the tables that it shows
+SHOWN = {
+    "README.md": ["best: docs/results/overall.json"],
+    "docs/results/overall.md": ["summary: overall.json", "study: overall.json", "tests: hybrid.json"],
+    "docs/results/ablations.md": [
+        "study: ablations.json", "study: ablations-paper.json", "steps: ladder.json", "study: layers-heads.json",
+        "study: published-code.json",
+    ],
+    "docs/results/ordered.md": ["study: ordered.json"],
+    "docs/results/published.md": ["published: published.json"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", SHOWN)
 def test_the_pages_show_what_was_measured(page: str) -> None:
     path = ROOT / page
     text = path.read_text(encoding="utf-8")
-    assert "<!-- study: " in text or "<!-- summary: " in text
+    assert [shown for shown in SHOWN[page] if f"<!-- {shown} -->" not in text] == []
     assert write(text, path.parent) == text
 
 
@@ -105,3 +118,18 @@ def test_a_table_of_tests_has_a_row_for_each_rival(tmp_path: Path) -> None:
     lines = paired(found).splitlines()
     assert lines[0] == "| ours − model: R@10 (p Holm), N@10 (p Holm) | small |"
     assert lines[2] == "| theirs | +0.1000 (p 0.04) |"
+
+
+def test_a_short_table_has_ours_and_the_best_rival_of_each_family_on_each_set(tmp_path: Path) -> None:
+    rows = [model("mmgrec", 0.3), model("mf", 0.1), model("ease", 0.15), model("vbpr", 0.2), model("popularity", 0.05)]
+    lines = best(kept([study(tmp_path / "one", rows)])).splitlines()
+    assert lines[2:] == [
+        "| mmgrec | **.3000 / .3000** |",
+        "| best of the closed forms: popularity, itemknn, ease | .1500 / .1500 (ease) |",
+        "| best of the factors: mf, vbpr | _.2000 / .2000_ (vbpr) |",
+    ]
+
+
+def test_a_rival_without_a_family_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="somebody"):
+        best(kept([study(tmp_path / "one", [model("mmgrec", 0.3), model("somebody", 0.1)])]))

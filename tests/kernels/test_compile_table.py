@@ -15,7 +15,7 @@ from mmgrec_kernels import compile_table
 from mmgrec_kernels.chips import CHIPS
 from mmgrec_kernels.compilation import Cost, Variant, cost, faults
 
-PAGE = (Path(__file__).parents[2] / "docs" / "kernel-tables.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "kernel-tables.md").read_text()
 TABLES = dict(re.findall(r"<!-- compiled: (\w+) -->\n(.*?)<!-- /compiled -->", PAGE, re.DOTALL))
 SHIPPED = [(chip, variant) for name in TABLES for chip in CHIPS for variant in compile_table.variants_of(name, chip)]
 
@@ -50,7 +50,7 @@ def test_the_page_shows_what_was_compiled(costs: dict[str, tuple[int, Variant, C
 @pytest.mark.parametrize("operation", TABLES)
 def test_tables_are_of_the_kernels_as_they_are(operation: str) -> None:
     wanted = compile_table.digest(operation)
-    assert wanted in TABLES[operation], "run: python -m mmgrec_kernels.compile_table docs/kernel-tables.md"
+    assert wanted in TABLES[operation], "run: python -m mmgrec_kernels.compile_table docs/reference/kernel-tables.md"
     assert TABLES[operation].count("| sm_") == sum(variant.operation == operation for _, variant in SHIPPED)
 
 

@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md, held against the syntax trees: who may import whom, and what nobody may do."""
+"""Rules of docs/explanation/architecture.md, held against the syntax trees: who may import whom, what nobody may do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmgrec.hookspecs import KINDS
 from mmgrec.registry import Registry
 
 ROOT = Path(__file__).parents[2]
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
+ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"
 PACKAGES = {
     "mmgrec": ROOT / "mmgrec",
     "mmgrec_kernels": ROOT / "kernels" / "mmgrec_kernels",
@@ -199,13 +199,13 @@ def test_rule_zero_top_folders_are_no_packages(folder: str) -> None:
 
 
 def test_every_hook_is_documented() -> None:
-    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "reference" / "hooks.md").read_text(encoding="utf-8")
     assert [hook for hook, _ in KINDS.values() if f"`{hook}`" not in guide] == []
     assert [name for _, name in KINDS.values() if f"`{name}`" not in guide] == []
 
 
 def test_every_shipped_name_is_documented() -> None:
-    guide = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "reference" / "shipped-parts.md").read_text(encoding="utf-8")
     rows = [row for row in Registry.discover(environ={}).plugins if row.distribution == "mmgrec"]
     assert [row.name for row in rows if f"`{row.name}`" not in guide] == []
 

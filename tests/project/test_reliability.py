@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FAULTS: dict[str, dict[str, Any]] = tomllib.loads((ROOT / "tests" / "reliability.toml").read_text(encoding="utf-8"))
 RECORD = ROOT / "docs" / "results" / "reliability.json"
-PAGE = ROOT / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "explanation" / "reliability.md"
 HEAD = "| fault | tried in every run | with `-m soak` | what has to hold | repeat it |\n|---|---|---|---|---|\n"
 
 

@@ -2,7 +2,7 @@
 
 The relation scores are made once per user and serve every head; the weights are kept for the backward, so nothing is
 computed twice and no mask has a gradient. Without gradients, long histories go to torch's fused attention instead, with
-the relation scores as its float mask. ``bench/bench_attention.py`` measures the alternatives.
+the relation scores as its float mask. ``bench/timing/bench_attention.py`` measures the alternatives.
 """
 
 from __future__ import annotations

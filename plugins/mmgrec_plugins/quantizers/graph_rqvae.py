@@ -5,7 +5,7 @@ Decisions:
 - `two-stage` (the released code): the ranking loss first, then the autoencoder on frozen representations.
 - `alternating` (the paper): an epoch of the ranking loss, which moves the graph, and an epoch of the quantization loss,
   which moves the autoencoder alone, by turns; needs a single ranking loss. (With the quantization's gradient reaching
-  the graph too, the representations lose their ranking: see docs/experiments.md.)
+  the graph too, the representations lose their ranking: see docs/explanation/decisions.md.)
 """
 
 from __future__ import annotations

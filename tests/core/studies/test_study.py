@@ -264,7 +264,7 @@ def _items(num_items: int, share: float) -> list[int]:
 
 
 def test_the_file_in_the_documentation_is_a_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "study-files.md").read_text(encoding="utf-8")
     (text,) = [one for one in re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "[models." in one]
     (tmp_path / "DATA" / "lfm2k").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
