@@ -1,4 +1,4 @@
-"""Errors that a user can act on. The command line prints them as one sentence and exits with 2; anything else is ours."""
+"""Errors that a user can act on: the command line prints them as one sentence and exits with 2; all else is ours."""
 
 from __future__ import annotations
 

@@ -23,10 +23,12 @@ def compare(
     json: given.Json = False,
 ) -> None:
     """Test the first run's model against all others, paired over users (t-test, corrected by Holm)."""
+    from mmgrec.evaluation import SPLITS
     from mmgrec.runs import StoredRun
     from mmgrec.runs import compare as tested
 
-    rows = [one.as_dict() for one in tested([StoredRun.open(path) for path in runs], metric=metric, split=split)]
+    part = given.one_of("--split", split, SPLITS)
+    rows = [one.as_dict() for one in tested([StoredRun.open(path) for path in runs], metric=metric, split=part)]
     if json:
         render.as_json(rows)
     else:

@@ -45,10 +45,11 @@ def recommend(
     A folder gets several Parquet files and a manifest, the last to be written; stopped, the same command goes on.
     """
     from mmgrec import serving
+    from mmgrec.evaluation import KNOWN
     from mmgrec.guards import contained
     from mmgrec.runs import StoredRun
 
-    known = given.one_of("--exclude", exclude, serving.KNOWN)
+    excluded = given.one_of("--exclude", exclude, KNOWN)
     sharded = serving.format_of(out) is None
     chosen = given.device_of(device)
     opened = StoredRun.open(run, data_path=data or None)
@@ -58,7 +59,7 @@ def recommend(
     fitted = opened.fitted(model, device=chosen)
 
     def answer(part: Tensor) -> Iterator[Recommendations]:
-        return serving.recommend(fitted, dataset, part, top_k=top_k, known=known, allowed=allowed)
+        return serving.recommend(fitted, dataset, part, top_k=top_k, exclude=excluded, allowed=allowed)
 
     with contained():
         if sharded:
@@ -67,7 +68,7 @@ def recommend(
                 "weights": opened.digest(model),
                 "model": model,
                 "top_k": top_k,
-                "exclude": known,
+                "exclude": excluded,
                 "allow": "" if allowed is None else sha256(allowed.numpy().tobytes()).hexdigest(),
             }
             shards = serving.Shards(path=out, size=shard_size)

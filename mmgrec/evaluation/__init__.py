@@ -11,10 +11,14 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.evaluation.metrics import judge as judge
     from mmgrec.evaluation.metrics import ndcg as ndcg
     from mmgrec.evaluation.metrics import recall as recall
+    from mmgrec.evaluation.protocol import KNOWN as KNOWN
     from mmgrec.evaluation.protocol import MASKS as MASKS
     from mmgrec.evaluation.protocol import SPLITS as SPLITS
+    from mmgrec.evaluation.protocol import Known as Known
     from mmgrec.evaluation.protocol import Mask as Mask
     from mmgrec.evaluation.protocol import Split as Split
+    from mmgrec.evaluation.protocol import known as known
+    from mmgrec.evaluation.protocol import masked as masked
     from mmgrec.evaluation.report import Defects as Defects
     from mmgrec.evaluation.report import Report as Report
     from mmgrec.evaluation.significance import PairedTest as PairedTest
@@ -31,7 +35,7 @@ else:
         {
             "harness": ["evaluate", "find_defects"],
             "metrics": ["contains", "judge", "ndcg", "recall"],
-            "protocol": ["MASKS", "Mask", "SPLITS", "Split"],
+            "protocol": ["KNOWN", "Known", "MASKS", "Mask", "SPLITS", "Split", "known", "masked"],
             "report": ["Defects", "Report"],
             "significance": ["PairedTest", "holm", "paired_test"],
             "summary": ["best_places", "main_metrics", "ranks", "shown", "spread"],

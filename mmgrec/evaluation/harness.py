@@ -16,7 +16,7 @@ from torch import Tensor
 from mmgrec.data import Dataset, Interactions
 from mmgrec.errors import DataError
 from mmgrec.evaluation.metrics import DEFINITIONS, FUNCTIONS, contains, judge
-from mmgrec.evaluation.protocol import Mask, Split
+from mmgrec.evaluation.protocol import MASKS, SPLITS, Mask, Split, masked
 from mmgrec.evaluation.report import Defects, Report
 from mmgrec.guards import checked_definition, checked_lists, checked_measure
 from mmgrec.interfaces import FittedRecommender, Metric, exclusion_of
@@ -69,21 +69,20 @@ def evaluate(
     """
     if not top_k or min(top_k) < 1:
         raise ValueError(f"top_k must be positive lengths, got {tuple(top_k)}")
-    if split not in ("test", "valid") or mask not in ("train+valid", "train"):
+    if split not in SPLITS or mask not in MASKS:
         raise ValueError(f"split is 'test' or 'valid', mask 'train+valid' or 'train', got {split!r}, {mask!r}")
     measured = {name: _Plain(name=name) for name in ("recall", "ndcg")} if metrics is None else metrics
     relevant = data.test if split == "test" else data.valid
     user = _users_with(relevant, users, split)
-    masked = data.train.merged(data.valid) if split == "test" and mask == "train+valid" else data.train
-    if data.ordered and masked is not data.train:
-        fitted = fitted.with_history(masked)
+    rule = masked(data, split=split, mask=mask)
+    fitted = rule.reader(fitted, data)
 
     width = max(top_k)
     items: list[Tensor] = []
     defects: list[Defects] = []
     seconds = 0.0
     for batch in torch.split(user, batch_size):
-        exclusion = exclusion_of(masked, batch)
+        exclusion = exclusion_of(rule.items, batch)
         begin = time.perf_counter()
         result = checked_lists(
             fitted.recommend(batch, top_k=width, exclusion=exclusion), batch, width, getattr(fitted, "method", fitted)
@@ -91,7 +90,7 @@ def evaluate(
         item, score = result.item.cpu(), result.score.cpu()
         seconds += time.perf_counter() - begin
         items.append(item)
-        defects.append(find_defects(item, score, batch, masked))
+        defects.append(find_defects(item, score, batch, rule.items))
 
     item = torch.cat(items)
     judged = judge(item, user, relevant, data.train.item_degree)
@@ -108,7 +107,7 @@ def evaluate(
         item=item,
         defects=Defects(**{name: sum(getattr(one, name) for one in defects) for name in vars(Defects())}),
         split=split,
-        mask="train+valid" if masked is not data.train else "train",
+        mask="train+valid" if rule.items is not data.train else "train",
         seconds=seconds,
     )
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mmgrec.evaluation.protocol import Mask, Split
+
 __all__ = ["Defects", "Report"]
 
 
@@ -32,8 +34,8 @@ class Report:
     user: Tensor  # [U] int64, ascending: users with a relevant item
     item: Tensor  # [U, K] int64: what was recommended, best first, -1 = none
     defects: Defects
-    split: str
-    mask: str
+    split: Split
+    mask: Mask
     seconds: float  # wall clock of recommending alone
 
     @property

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmgrec.data import Dataset
+from mmgrec.evaluation import Mask, known
 from mmgrec.interfaces import exclusion_of
 from mmgrec.recommender import FittedMMGRec
 from mmgrec.registry import Registry
@@ -13,7 +14,7 @@ from mmgrec.registry import Registry
 __all__ = ["recall_of_exact"]
 
 
-def recall_of_exact(fitted: FittedMMGRec, data: Dataset, *, users: Tensor, mask: str, top_k: int = 10) -> float:
+def recall_of_exact(fitted: FittedMMGRec, data: Dataset, *, users: Tensor, mask: Mask, top_k: int = 10) -> float:
     """How much of the exact decoder's lists the run's own decoder finds.
 
     Args:
@@ -27,12 +28,12 @@ def recall_of_exact(fitted: FittedMMGRec, data: Dataset, *, users: Tensor, mask:
         Mean over users of the share of the exact list that is in the decoder's.
     """
     exact = Registry.discover().load("decoder", "exact")()
-    masked = data.train if mask == "train" else data.train.merged(data.valid)
-    if data.ordered and mask != "train":
-        fitted = fitted.with_history(masked)
+    rule = known(data, mask)
+    if rule.history is not data.train:
+        fitted = fitted.with_history(rule.history)
     shares = []
     for batch in torch.split(users, 64):
-        exclusion = exclusion_of(masked, batch)
+        exclusion = exclusion_of(rule.items, batch)
         found, _ = fitted.search(batch, top_k=top_k, exclusion=exclusion)
         wanted, _ = fitted.search(batch, top_k=top_k, exclusion=exclusion, decoder=exact)
         shares.append(_share_found(found.cpu(), wanted.cpu()))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmgrec.data import Dataset, Interactions
-from mmgrec.evaluation import Mask, Split, judge, ndcg, recall
+from mmgrec.evaluation import Mask, Split, judge, masked, ndcg, recall
 from mmgrec.insight.bins import doubling, short
 from mmgrec.interfaces import FittedRecommender
 from mmgrec.storage import Json
@@ -49,8 +49,7 @@ def insight(
     """
     if lists.ndim != 2 or lists.shape[0] != users.numel() or not lists.numel():
         raise ValueError(f"lists [U, K] of users [U] expected, got {tuple(lists.shape)} and {tuple(users.shape)}")
-    masked = data.train.merged(data.valid) if split == "test" and mask == "train+valid" else data.train
-    reads = masked if data.ordered else data.train
+    rule = masked(data, split=split, mask=mask)
     liked = _of_users(data.test if split == "test" else data.valid, users)
     found: Json = {
         "schema": SCHEMA,
@@ -63,7 +62,7 @@ def insight(
         "popularity": _popularity(lists[:, :_LENGTH], liked, data.train.item_degree),
         "accuracy": {
             "popularity": _by_popularity(lists, users, liked, data.train.item_degree),
-            "history": _by_history(lists, users, liked, reads.user_degree[users]),
+            "history": _by_history(lists, users, liked, rule.history.user_degree[users]),
         },
     }
     from mmgrec.recommender import FittedMMGRec
@@ -72,12 +71,12 @@ def insight(
         from mmgrec.insight.one_user import gains, one_user
         from mmgrec.insight.rec_ids import codewords, prefixes
 
-        if reads is not data.train:
-            fitted = fitted.with_history(reads)
+        if rule.history is not data.train:
+            fitted = fitted.with_history(rule.history)
         found["codewords"] = codewords(fitted.codes, fitted.rec_ids)
         found["prefixes"] = prefixes(fitted.trie)
         found["gains"] = gains(fitted, users)
-        found["user"] = one_user(fitted, data, lists[:, :_LENGTH], users, liked=liked, masked=masked)
+        found["user"] = one_user(fitted, data, lists[:, :_LENGTH], users, liked=liked, masked=rule.items)
     return found
 
 

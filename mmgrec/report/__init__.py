@@ -16,7 +16,14 @@ else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
         {
-            "facts": ["DatasetSection", "ModelRow", "PageFacts", "data_counts", "measurements", "milliseconds_each"],
+            "facts": [
+                "DatasetSection",
+                "ModelRow",
+                "PageFacts",
+                "data_counts",
+                "measurements",
+                "milliseconds_each",
+            ],
             "html": ["page_html"],
         },
     )

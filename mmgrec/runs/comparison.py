@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmgrec.errors import RunError, near_miss
-from mmgrec.evaluation import PairedTest, holm, paired_test
+from mmgrec.evaluation import PairedTest, Split, holm, paired_test
 from mmgrec.runs.stored import StoredRun
 from mmgrec.storage import Json
 
@@ -34,7 +34,7 @@ class Comparison:
         }
 
 
-def compare(runs: Sequence[StoredRun], *, metric: str = "recall@10", split: str = "test") -> list[Comparison]:
+def compare(runs: Sequence[StoredRun], *, metric: str = "recall@10", split: Split = "test") -> list[Comparison]:
     """Paired tests over users: the first run's own model against every other model of all runs, corrected by Holm.
 
     Raises:

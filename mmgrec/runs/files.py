@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
 from mmgrec.data import Dataset
-from mmgrec.evaluation import Mask, Report, Split
+from mmgrec.evaluation import Report
 from mmgrec.interfaces import FittedRecommender, Reporter
 from mmgrec.storage import Json, Tensors
 
@@ -27,9 +27,8 @@ def told_by(fitted: FittedRecommender, data: Dataset, report: Report, log: Repor
     """What the page shows of a model; None where that cannot be made."""
     from mmgrec.insight import insight
 
-    split, mask = cast(Split, report.split), cast(Mask, report.mask)
     try:
-        return insight(fitted, data, report.item[:, :_LISTS], report.user, split=split, mask=mask)
+        return insight(fitted, data, report.item[:, :_LISTS], report.user, split=report.split, mask=report.mask)
     except Exception as error:
         log.warn(f"the page will lack a model: {type(error).__name__}: {error}")
         return None

@@ -154,7 +154,7 @@ class StoredRun:
             mask=mask or options.mask,
         )
 
-    def report(self, label: str, split: str) -> Report:
+    def report(self, label: str, split: Split) -> Report:
         """A model's result with the value of every user; the lists themselves are not kept.
 
         Raises:

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 from mmgrec._lazy import hand_out
 
 if TYPE_CHECKING:  # "as" says that the name is handed out
-    from mmgrec.serving.answers import KNOWN as KNOWN
-    from mmgrec.serving.answers import Known as Known
     from mmgrec.serving.answers import recommend as recommend
     from mmgrec.serving.answers import rows_of as rows_of
     from mmgrec.serving.files import Format as Format
@@ -20,7 +18,7 @@ else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
         {
-            "answers": ["KNOWN", "Known", "recommend", "rows_of"],
+            "answers": ["recommend", "rows_of"],
             "files": ["Format", "Shards", "format_of", "write"],
             "ids": ["allowed_items", "read_ids", "user_numbers"],
         },

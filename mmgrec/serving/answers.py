@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmgrec.data import Dataset
+from mmgrec.evaluation import Known, known
 from mmgrec.interfaces import Exclusion, FittedRecommender, Recommendations
 
-__all__ = ["KNOWN", "Known", "recommend", "rows_of"]
+__all__ = ["recommend", "rows_of"]
 
-Known = Literal["train", "train+valid", "all"]
-KNOWN: tuple[Known, ...] = ("train", "train+valid", "all")
 BATCH = 256  # users at a time
 
 
 def recommend(
-    fitted: FittedRecommender, data: Dataset, users: Tensor, *, top_k: int, known: Known, allowed: Tensor | None = None
+    fitted: FittedRecommender,
+    data: Dataset,
+    users: Tensor,
+    *,
+    top_k: int,
+    exclude: Known,
+    allowed: Tensor | None = None,
 ) -> Iterator[Recommendations]:
     """The best items of the users, a batch at a time.
 
@@ -28,16 +33,14 @@ def recommend(
         data: its data.
         users: ``[N]`` int64.
         top_k: items for each.
-        known: the parts of the data whose items their users are not given again.
+        exclude: the parts of the data whose items their users are not given again.
         allowed: ``[num_items]`` bool, True = may be recommended; None: all may.
     """
-    seen = data.train if known == "train" else data.train.merged(data.valid)
-    if known == "all":
-        seen = seen.merged(data.test)
-    if data.ordered and known != "train":
-        fitted = fitted.with_history(seen)
+    rule = known(data, exclude)
+    fitted = rule.reader(fitted, data)
     for batch in torch.split(users, BATCH):
-        yield fitted.recommend(batch, top_k=top_k, exclusion=Exclusion(seen=seen.padded(batch), allowed=allowed))
+        exclusion = Exclusion(seen=rule.items.padded(batch), allowed=allowed)
+        yield fitted.recommend(batch, top_k=top_k, exclusion=exclusion)
 
 
 def rows_of(answer: Recommendations, data: Dataset) -> Iterator[dict[str, Any]]:  # Any: JSON

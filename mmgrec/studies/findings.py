@@ -161,6 +161,6 @@ def _mean(frames: Sequence[Any], metric: str) -> Report:  # Any: polars.DataFram
         item=torch.empty(user.numel(), 0, dtype=torch.int64),
         defects=Defects(),
         split="test",
-        mask="",
+        mask="train+valid",
         seconds=0.0,
     )

@@ -83,7 +83,7 @@ def test_what_is_known_decides_what_comes_again(known: str, first: int) -> None:
         checkerboard(),
         torch.tensor([0]),
         top_k=2,
-        known=known,  # type: ignore[arg-type]
+        exclude=known,  # type: ignore[arg-type]
     )
     assert answer.item[0, 0] == first
 
@@ -108,7 +108,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_json_lines_are_written_row_by_row(tmp_path: Path) -> None:
     data = checkerboard()
     count = write(
-        tmp_path / "o.jsonl", recommend(Ascending(), data, torch.tensor([0, 1]), top_k=3, known="train"), data
+        tmp_path / "o.jsonl", recommend(Ascending(), data, torch.tensor([0, 1]), top_k=3, exclude="train"), data
     )
     rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert count == len(rows) == 6
