@@ -28,8 +28,8 @@ def compare(
     from mmgrec.runs import compare as tested
 
     part = given.one_of("--split", split, SPLITS)
-    rows = [one.as_dict() for one in tested([StoredRun.open(path) for path in runs], metric=metric, split=part)]
+    rows = tested([StoredRun.open(path) for path in runs], metric=metric, split=part)
     if json:
-        render.as_json(rows)
+        render.as_json([row.as_dict() for row in rows])
     else:
         render.comparison(rows)

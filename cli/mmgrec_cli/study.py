@@ -77,16 +77,16 @@ def study(
         return
     from mmgrec.studies import run_study
 
-    told = run_study(made, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
+    results = run_study(made, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
     if json:
-        render.as_json(told)
+        render.as_json(results.to_json())
     else:
-        render.study(told)
+        render.study(results)
         render.text(f"Study folder: {folder.as_posix()}")
         render.page(folder)
-    if told["failed"]:
-        render.note(f"{len(told['failed'])} cells failed; the same command tries them again:")
-        for cell, sentence in told["failed"].items():
+    if results.failed:
+        render.note(f"{len(results.failed)} cells failed; the same command tries them again:")
+        for cell, sentence in results.failed.items():
             render.note(f"  {cell}: {sentence}")
         raise typer.Exit(1)
 

@@ -40,7 +40,7 @@ def compare(runs: Sequence[StoredRun], *, metric: str = "recall@10", split: Spli
     Raises:
         RunError: if the runs are of different data, or have no such metric, or there is nothing to compare.
     """
-    if len({run.results["data"]["fingerprint"] for run in runs}) != 1:
+    if len({run.results.data.fingerprint for run in runs}) != 1:
         raise RunError(
             "the runs are of different data, so their users cannot be paired",
             where=", ".join(str(run.folder.path) for run in runs),

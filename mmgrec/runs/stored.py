@@ -24,6 +24,7 @@ from mmgrec.registry import Registry
 from mmgrec.runs.experiment import Experiment, load_data
 from mmgrec.runs.folder import RunFolder
 from mmgrec.runs.layout import HEALTH, PER_USER, RESULTS, RUN, WEIGHTS, slug
+from mmgrec.runs.results import RunResults
 from mmgrec.storage import Json
 
 __all__ = ["StoredRun"]
@@ -48,8 +49,9 @@ class StoredRun:
         return cls(folder=folder, data_path=data_path)
 
     @cached_property
-    def results(self) -> Json:
-        return cast(Json, self.folder.json(RESULTS))
+    def results(self) -> RunResults:
+        """What was measured."""
+        return RunResults.read(self.folder.path / RESULTS, remedy=self.folder.again)
 
     @cached_property
     def health(self) -> Json:
@@ -82,7 +84,7 @@ class StoredRun:
     @property
     def labels(self) -> list[str]:
         """Models with results, the run's own first."""
-        return list(dict.fromkeys(row["model"] for row in self.results["results"]))
+        return self.results.labels
 
     def data(self, reporter: Reporter | None = None) -> Dataset:
         """The data of the run.
@@ -99,10 +101,10 @@ class StoredRun:
                 remedy="name their folder with --data PATH",
             )
         data = load_data(self.experiment, reporter)
-        if data.fingerprint != self.results["data"]["fingerprint"]:
+        if data.fingerprint != self.results.data.fingerprint:
             raise RunError(
                 f"the data found now ({data.fingerprint[:12]}) are not those of the run "
-                f"({self.results['data']['fingerprint'][:12]})",
+                f"({self.results.data.fingerprint[:12]})",
                 where=str(self.folder.path),
                 remedy="name the right folder with --data PATH",
             )
@@ -162,8 +164,8 @@ class StoredRun:
         """
         import polars
 
-        rows = [row for row in self.results["results"] if row["model"] == label and row["split"] == split]
-        if not rows:
+        result = self.results.find(label, split)
+        if result is None:
             raise RunError(
                 f"it has no result of {label!r} on {split}",
                 where=str(self.folder.path),
@@ -181,15 +183,15 @@ class StoredRun:
         user = torch.from_numpy(frame["user"].to_numpy().copy())
         values = {name: frame[name].to_numpy().copy() for name in frame.columns if "@" in name}
         return Report(
-            metrics=rows[0]["metrics"],
+            metrics=result.metrics,
             per_user={name: torch.from_numpy(value) for name, value in values.items()},
-            definitions=self.results["definitions"],
+            definitions=self.results.definitions,
             user=user,
             item=torch.empty(user.numel(), 0, dtype=torch.int64),
             defects=Defects(),
             split=split,
-            mask=rows[0]["mask"],
-            seconds=rows[0]["seconds"]["recommend"],
+            mask=result.mask,
+            seconds=result.seconds.recommend,
         )
 
 
