@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.runs.results import DataFacts as DataFacts
     from mmgrec.runs.results import environment as environment
     from mmgrec.runs.results import now as now
+    from mmgrec.runs.stored import Run as Run
     from mmgrec.runs.stored import StoredRun as StoredRun
 else:
     __all__, __getattr__, __dir__ = hand_out(
@@ -58,6 +59,6 @@ else:
             "page_facts": ["run_facts"],
             "presets": ["DEPARTURES", "PRESETS"],
             "results": ["DataFacts", "environment", "now"],
-            "stored": ["StoredRun"],
+            "stored": ["Run", "StoredRun"],
         },
     )

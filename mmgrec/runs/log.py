@@ -69,6 +69,7 @@ class LogTee:
                 f"cannot write {len(line):,} bytes ({error.strerror})",
                 where=self._file.name,
                 remedy="free space, then run the same command again",
+                code="storage.refused",
             ) from error
 
 

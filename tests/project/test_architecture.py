@@ -70,7 +70,7 @@ ROOMS: dict[str, set[str]] = {
              "settings", "storage"},
     "studies": {"runs", "report", "evaluation", "recommender", "guards", "recid", "data", "interfaces",
                 "registry", "settings", "storage"},
-    "serving": {"evaluation", "interfaces", "data", "storage", "settings"},
+    "serving": {"runs", "evaluation", "interfaces", "data", "storage", "settings"},
     "testing": {"interfaces", "data", "recid", "settings", "evaluation", "synthetic"},
 }  # fmt: skip
 EVERYBODYS = {"errors", "_lazy"}
