@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.runs.results import now as now
     from mmgrec.runs.stored import Run as Run
     from mmgrec.runs.stored import StoredRun as StoredRun
+    from mmgrec.runs.stored import open_run as open_run
 else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
@@ -59,6 +60,6 @@ else:
             "page_facts": ["run_facts"],
             "presets": ["DEPARTURES", "PRESETS"],
             "results": ["DataFacts", "environment", "now"],
-            "stored": ["Run", "StoredRun"],
+            "stored": ["Run", "StoredRun", "open_run"],
         },
     )

@@ -235,6 +235,19 @@ class StoredRun:
 Run = StoredRun
 
 
+def open_run(path: Path | str, *, data_path: str | None = None) -> StoredRun:
+    """A finished run by its folder: results, Rec-IDs by the data's own ids, fitted models. This is `mmgrec.open`.
+
+    Args:
+        path: the run's folder.
+        data_path: where the data lie now, where that is not what the run says.
+
+    Raises:
+        RunError: if there is no run, it is unfinished or damaged.
+    """
+    return StoredRun.open(path, data_path=data_path)
+
+
 def _installed(told: str, registry: Registry) -> bool:
     """Whether a plugin, "<name> of <distribution> <version>", is there as it was."""
     return any(told == f"{one.name} of {one.distribution} {one.version}" and one.usable for one in registry.plugins)
