@@ -40,7 +40,7 @@ from mmgrec.generator import (
     Rescoring,
     fixed_history,
 )
-from mmgrec.guards import check_same_rec_ids, checked_found, checked_position, checked_quantization, checked_rec_ids
+from mmgrec.guards import check_same_rec_ids, checked_decoded, checked_position, checked_quantization, checked_rec_ids
 from mmgrec.interfaces import (
     CachedResult,
     CollisionResolver,
@@ -227,7 +227,7 @@ class FittedMMGRec(FittedRecommender):
         history = fixed_history(self.history, users, self.network.settings.history_length)
         question = Question(users=users, history=history, exclusion=exclusion)
         width = reranker.width(top_k) if reranker.active else top_k
-        item, score = checked_found(
+        item, score = checked_decoded(
             self.recorded.search(self.network, self.trie, decoder, question, top_k=width), users.numel(), width, decoder
         )
         if not reranker.active:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.guards.repeatable import check_same_rec_ids as check_same_rec_ids
     from mmgrec.guards.repeatable import list_warnings as list_warnings
     from mmgrec.guards.returned import checked_data as checked_data
+    from mmgrec.guards.returned import checked_decoded as checked_decoded
     from mmgrec.guards.returned import checked_definition as checked_definition
     from mmgrec.guards.returned import checked_fitted as checked_fitted
-    from mmgrec.guards.returned import checked_found as checked_found
     from mmgrec.guards.returned import checked_lists as checked_lists
     from mmgrec.guards.returned import checked_measure as checked_measure
     from mmgrec.guards.returned import checked_position as checked_position
@@ -28,9 +28,9 @@ else:
             "repeatable": ["check_same_rec_ids", "list_warnings"],
             "returned": [
                 "checked_data",
+                "checked_decoded",
                 "checked_definition",
                 "checked_fitted",
-                "checked_found",
                 "checked_lists",
                 "checked_measure",
                 "checked_position",
