@@ -108,8 +108,10 @@ def test_users_can_be_chosen() -> None:
 
 
 def test_a_part_without_users_is_an_error() -> None:
-    with pytest.raises(DataError, match="no user has an item in the valid part"):
+    with pytest.raises(DataError) as error:
         evaluate(Lowest(), replace(DATA, valid=pairs()), split="valid")
+    assert error.value.code == "evaluation.no-relevant-items"
+    assert "valid part" in str(error.value)
 
 
 def test_history_is_not_touched_where_the_split_has_no_order() -> None:
@@ -178,8 +180,10 @@ def test_scores_that_are_no_numbers_are_invalid() -> None:
 
 
 def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(PluginError, match=r"Fixed: recommend returned \[2, 3\] items, not \[2, 2\]"):
+    with pytest.raises(PluginError) as error:
         evaluate(Fixed([[3, 4, 5], [0, 1, 3]]), DATA, top_k=(2,))
+    assert error.value.code == "guards.wrong-shape"
+    assert "Fixed: recommend returned [2, 3] items, not [2, 2]" in str(error.value)
 
 
 def test_the_report_carries_its_definitions() -> None:
