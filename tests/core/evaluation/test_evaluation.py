@@ -228,3 +228,11 @@ def test_holm_never_ranks_a_larger_p_below_a_smaller() -> None:
 def test_holm_corrects_step_by_step() -> None:
     tests = [PairedTest(metric="m", difference=0.0, t=0.0, p=p, num_users=9) for p in (0.02, 0.04, 0.01, 0.5)]
     assert [test.p_holm for test in holm(tests)] == pytest.approx([0.06, 0.08, 0.04, 0.5])
+
+
+def test_a_report_says_what_it_holds_in_a_line() -> None:
+    report = evaluate(Lowest(), DATA, top_k=[1])
+    text = repr(report)
+    assert text.startswith("Report(test, train+valid masked, 2 users: recall@1 ")
+    assert "\n" not in text
+    assert len(text) < 120
