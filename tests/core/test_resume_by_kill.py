@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _server import Process, Server
 
 HELPER = '''
 import hashlib, json, os, random, signal, stat, sys, time, traceback
@@ -223,13 +224,8 @@ COMMAND = (
 )
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    call = [sys.executable, "-c", "from mmgrec_cli.app import main; main()", *COMMAND, "--out", str(out)]
-    return subprocess.Popen(call, env=CHILD, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    _, told = process.communicate(timeout=600)
+def finished(process: Process) -> str:
+    _, told = process.communicate()
     assert process.returncode == 0, told
     return told
 
@@ -250,7 +246,12 @@ def outcome(out: Path) -> dict[str, Any]:
     return {"results": results, **{name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files}}
 
 
-def test_a_run_of_the_command_line_killed_and_started_again_gives_the_same_results(trials: Any, tmp_path: Path) -> None:
+def test_a_run_of_the_command_line_killed_and_started_again_gives_the_same_results(
+    trials: Any, server: Server, tmp_path: Path
+) -> None:
+    def start(out: Path) -> Process:
+        return server.start([*COMMAND, "--out", str(out)], cwd=tmp_path)
+
     wanted, chance = trials.of("killed-on-the-command-line"), random.Random(5)
     whole = start(tmp_path / "whole")
     for number in range(wanted):
