@@ -20,7 +20,7 @@ import pytest
 from _server import Process, Server
 
 HELPER = '''
-import hashlib, json, os, random, signal, stat, sys, time, traceback
+import gc, hashlib, json, os, random, signal, stat, sys, time, traceback
 from pathlib import Path
 
 import scipy.sparse
@@ -118,6 +118,8 @@ def killed(pid):
 
 
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports what it needs late: once, not in each child
+gc.collect()
+gc.freeze()  # no child looks through what it has not made
 chance = random.Random(11)
 out = root / "whole.json"
 started = time.monotonic()
