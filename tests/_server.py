@@ -50,8 +50,7 @@ sys.path[1:1] = filter(None, asked["env"].get("PYTHONPATH", "").split(os.pathsep
 sys.argv = ["-c", *asked["argv"]]
 code = 1
 try:
-    from mmgrec_cli.app import main
-    main()
+    exec(asked["program"], {"__name__": "__main__"})
     code = 0
 except SystemExit as end:
     code = end.code or 0
@@ -67,21 +66,25 @@ os._exit(code)  # taking the libraries apart would take longer than the command
 """
 
 
+MAIN = "from mmgrec_cli.app import main; main()"
+
+
 class Process:
     """One command at work; as far as it goes, what `subprocess.Popen` is."""
 
     returncode: int | None = None
 
-    def __init__(self, server: Server, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, server: Server, program: str, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
         self._server = server
         self._streams = tempfile.TemporaryDirectory()
         self._names = [os.path.join(self._streams.name, name) for name in ("out", "err")]
         for name in self._names:
             Path(name).touch()
         out, err = self._names
-        self.pid = int(
-            server.ask({"do": "start", "argv": list(argv), "cwd": str(cwd), "env": dict(env), "out": out, "err": err})
-        )
+        asked = {"program": program, "argv": list(argv), "cwd": str(cwd), "env": dict(env), "out": out, "err": err}
+        pid = server.ask({"do": "start", **asked})
+        assert pid is not None
+        self.pid = pid
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -116,13 +119,18 @@ class Server:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, argv: Sequence[str], *, cwd: Path, **env: str) -> Process:
-        """Begin a command in a folder; of what Python reads as it starts, ``env`` may hold PYTHONPATH alone."""
-        assert all(name == "PYTHONPATH" or not name.startswith("PYTHON") for name in env)
-        return Process(self, argv, cwd, env)
+    def start(self, argv: Sequence[str], *, cwd: Path, program: str = MAIN, **env: str) -> Process:
+        """Begin a command in a folder, or another program.
 
-    def run(self, argv: Sequence[str], *, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(argv, cwd=cwd, **env)
+        Of what Python reads as it starts, ``env`` may hold PYTHONPATH alone.
+        """
+        assert all(name == "PYTHONPATH" or not name.startswith("PYTHON") for name in env)
+        return Process(self, program, argv, cwd, env)
+
+    def run(
+        self, argv: Sequence[str], *, cwd: Path, program: str = MAIN, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        process = self.start(argv, cwd=cwd, program=program, **env)
         out, err = process.communicate()
         return subprocess.CompletedProcess(list(argv), process.wait(), out, err)
 

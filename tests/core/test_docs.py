@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from _server import Server
 
 from mmgrec.experiment import Experiment
 from mmgrec_cli.app import main
@@ -60,11 +58,8 @@ def test_the_guide_shows_the_files_as_they_are(title: str, text: str) -> None:
     ("page", "program"),
     [pytest.param(page, program, id=page.name) for page, program in PROGRAMS if program],
 )
-def test_programs_run(page: Path, program: str, tmp_path: Path) -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLE / "src")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
+def test_programs_run(page: Path, program: str, server: Server, tmp_path: Path) -> None:
+    done = server.run([], cwd=tmp_path, program=program, PYTHONPATH=str(EXAMPLE / "src"))
     assert done.returncode == 0, done.stderr
 
 
