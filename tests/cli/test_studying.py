@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from command_server import Server
 
 from mmgrec.studies.runner import run_study
 from mmgrec.studies.study import Study
+
+Command = Callable[..., "CompletedProcess[str]"]
 
 TINY = """
 seeds = 2
@@ -44,14 +48,18 @@ dim = [[4], [8]]
 """
 
 
-def study(*argv: str, cwd: Path) -> CompletedProcess[str]:
-    call = [sys.executable, "-c", "from mmgrec_cli.app import main; main()", "study", *argv]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="session")
+def study(server: Server) -> Command:
+    """Run ``mmgrec study ...`` in a folder."""
+
+    def run(*argv: str, cwd: Path) -> CompletedProcess[str]:
+        return server.run(["study", *argv], cwd=cwd)
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
+def done(study: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
     """A finished study with a grid. Look, do not touch."""
     home = tmp_path_factory.mktemp("study")
     (home / "tiny.toml").write_text(TINY)
@@ -91,7 +99,7 @@ def test_tuning_tries_every_point_and_takes_the_best_by_validation(
 
 
 def test_the_same_command_makes_nothing_again_and_plan_says_so(
-    done: tuple[Path, CompletedProcess[str]], tmp_path: Path
+    study: Command, done: tuple[Path, CompletedProcess[str]], tmp_path: Path
 ) -> None:
     home, _ = done
     shutil.copytree(home, tmp_path / "home")
@@ -112,7 +120,7 @@ def test_the_same_command_makes_nothing_again_and_plan_says_so(
 
 
 def test_a_killed_study_goes_on_and_ends_in_the_same_figures(
-    done: tuple[Path, CompletedProcess[str]], tmp_path: Path
+    study: Command, done: tuple[Path, CompletedProcess[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     call = [sys.executable, "-c", "from mmgrec_cli.app import main; main()", "study", "tiny.toml", "--out", "out"]
@@ -149,7 +157,7 @@ SHRUNK = [
 ]  # fmt: skip
 
 
-def test_overall_with_two_seeds(tmp_path: Path) -> None:
+def test_overall_with_two_seeds(study: Command, tmp_path: Path) -> None:
     sets = [word for one in SHRUNK for word in ("--set", one)]
     process = study("overall", "--seeds", "2", "--grid-size", "1", "--out", "out", "--json", *sets, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
@@ -175,7 +183,7 @@ def test_cells_are_made_on_the_device_that_was_named(tmp_path: Path) -> None:
     assert devices == ["cpu", "meta"]
 
 
-def test_a_failing_model_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_failing_model_is_recorded_and_the_rest_goes_on(study: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
         "seeds = 1\n[data]\nnum_users = 60\nnum_items = 40\n[models.popularity]\n[models.ease]\nmax_items = 3\n"
     )
@@ -219,7 +227,7 @@ def test_mistakes_are_sentences(
     assert sentence in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_list_of_studies_is_instant_and_complete(tmp_path: Path) -> None:
+def test_the_list_of_studies_is_instant_and_complete(study: Command, tmp_path: Path) -> None:
     process = study("--list", "--json", cwd=tmp_path)
     names = {one["study"] for one in json.loads(process.stdout)}
     assert {"overall", "representations", "assignment", "positions", "ablations", "ablations-paper", "layers-heads",

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 HELPER = '''
-import hashlib, io, json, os, resource, sys, traceback
+import gc, hashlib, io, json, os, resource, sys, traceback
 from pathlib import Path
 
-import polars, scipy.sparse, torch, torch_geometric.nn
+import plotly, polars, scipy.sparse, scipy.stats, torch, torch_geometric.nn
+import torch._dynamo  # which torch's optimizers import late
 
 import mmgrec.storage.atomic as atomic
 import mmgrec.runs.execution, mmgrec.runs.page, mmgrec.runs.stored, mmgrec.serving.files
@@ -37,6 +38,8 @@ ARGUMENTS = [
     "--set=training.epochs=3", "--set=training.batch_size=32", "--set=training.validate_every=1",
     "--set=training.checkpoint_seconds=0", "--set=decoder.num_beams=10",
 ]
+gc.collect()
+gc.freeze()  # no child looks through what it has not made
 root = Path(sys.argv[1])
 write_flushed = atomic.write_flushed
 
