@@ -83,7 +83,6 @@ def experiment_of(
     Raises:
         SettingsError: with everything that is wrong.
     """
-    from mmgrec.errors import Problem
     from mmgrec.settings import apply_sets, merge, read_toml
 
     base: dict[str, Any] = {}  # Any: TOML
@@ -108,7 +107,7 @@ def experiment_of(
         wanted = list(dict.fromkeys(one.strip() for one in baselines.split(",") if one.strip()))
         known = base.get("baselines", {})
         base["baselines"] = {one: known.get(one, {}) if isinstance(known, dict) else {} for one in wanted}
-    problems: list[Problem] = []
+    problems: list[str] = []
     over = merge(apply_sets(sets or [], parts=SECTIONS, problems=problems), flags)
     return Experiment.of(base, over=over, problems=problems)
 

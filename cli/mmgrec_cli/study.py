@@ -106,7 +106,7 @@ def _study_of(
     Raises:
         SettingsError: with everything that is wrong.
     """
-    from mmgrec.errors import Problem, SettingsError, near_miss
+    from mmgrec.errors import SettingsError, near_miss
     from mmgrec.settings import apply_sets, merge, read_toml
     from mmgrec.studies import STUDIES
 
@@ -121,7 +121,7 @@ def _study_of(
         raise SettingsError([f"{what}; {near_miss(name, STUDIES)}"], remedy="or give a TOML file of your own")
     from mmgrec.studies import COMMON, Study
 
-    problems: list[Problem] = []
+    problems: list[str] = []
     flags: dict[str, Any] = {key: one for key, one in (("mask", mask), ("against", against)) if one}  # Any: TOML
     flags |= {key: one for key, one in (("seeds", seeds), ("grid_size", grid_size)) if one is not None}
     over = merge(apply_sets(sets, parts=(*COMMON, "data", "models", "tune"), problems=problems), flags)
