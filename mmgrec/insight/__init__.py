@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.insight.bins import short as short
     from mmgrec.insight.exact_gap import recall_of_exact as recall_of_exact
     from mmgrec.insight.facts import insight as insight
+    from mmgrec.insight.one_user import TellsRelations as TellsRelations
 else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
@@ -15,5 +16,6 @@ else:
             "bins": ["short"],
             "exact_gap": ["recall_of_exact"],
             "facts": ["insight"],
+            "one_user": ["TellsRelations"],
         },
     )

@@ -8,7 +8,7 @@ level at a time. Part of `mmgrec.insight`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import contains
 from mmgrec.generator import EncoderLayer, Memory, Network, fixed_history
 from mmgrec.insight.bins import matrix, short
-from mmgrec.interfaces import NodeScores, TokenScores
+from mmgrec.interfaces import NodeScores, TellsRelations, TokenScores
 from mmgrec.recid import Trie
 from mmgrec.recommender import FittedMMGRec
 from mmgrec.storage import Json
@@ -32,17 +32,6 @@ _LAYERS = 3  # whose maps are kept
 _OTHERS = 4  # alternatives of a step that are named
 _SHORT, _LONG = 5, 25  # items of a history that makes a readable map
 _TITLE = 80  # letters
-
-
-@runtime_checkable
-class TellsRelations(Protocol):
-    """A self-attention whose scores are a content part and a relation part."""
-
-    def user_gains(self, user: Tensor) -> Tensor:
-        """Gains of query, key and value ``[B, 3, W]`` of users ``[B, user_dim]``; W is 1, or one for each dimension."""
-
-    def score_parts(self, x: Tensor, user: Tensor) -> tuple[Tensor, Tensor]:
-        """The content part ``[B, H, T, T]`` and the relation part ``[B, T, T]`` of the scores before the softmax."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
