@@ -8,6 +8,8 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.report.facts import DatasetSection as DatasetSection
     from mmgrec.report.facts import ModelRow as ModelRow
     from mmgrec.report.facts import PageFacts as PageFacts
+    from mmgrec.report.facts import TrainingStage as TrainingStage
+    from mmgrec.report.facts import TunedSettings as TunedSettings
     from mmgrec.report.facts import data_counts as data_counts
     from mmgrec.report.facts import measurements as measurements
     from mmgrec.report.facts import milliseconds_each as milliseconds_each
@@ -20,6 +22,8 @@ else:
                 "DatasetSection",
                 "ModelRow",
                 "PageFacts",
+                "TrainingStage",
+                "TunedSettings",
                 "data_counts",
                 "measurements",
                 "milliseconds_each",

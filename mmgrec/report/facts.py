@@ -1,13 +1,18 @@
-"""What the report page is given: facts of a run or a study, no folder."""
+"""What the report page is given: facts of a run or a study as values, whichever folder they come from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from mmgrec.insight import ModelInsight
 from mmgrec.storage import Json
 
-__all__ = ["DatasetSection", "Measurement", "ModelRow", "PageFacts", "data_counts", "measurements", "milliseconds_each"]
+__all__ = [
+    "DatasetSection", "Measurement", "ModelRow", "PageFacts", "TrainingStage", "TunedSettings", "data_counts",
+    "measurements", "milliseconds_each",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +22,47 @@ class Measurement:
     mean: float
     deviation: float | None = None  # over seeds; None: one seed
     place: int | None = None  # 0 the best of its column, 1 the second best
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """The history of one stage of a model's training."""
+
+    stage: str  # its name
+    rows: Sequence[Mapping[str, float]]  # one an epoch: "epoch", "loss", "score", "seconds" and others -> value
+    total: int | None = None  # epochs at most; None: was not written down
+    facts: Mapping[str, float] | None = None  # what was said at its end; None: was not written down
+
+    @classmethod
+    def of_json(cls, payload: Json) -> TrainingStage:
+        """A stage as ``cell.json`` has it in its history, or as a run's log tells it."""
+        return cls(stage=payload["stage"], rows=payload["rows"], total=payload.get("total"), facts=payload.get("facts"))
+
+    def to_json(self) -> Json:
+        """The table that `of_json` reads."""
+        rows = [dict(row) for row in self.rows]
+        facts = None if self.facts is None else dict(self.facts)
+        table = {"stage": self.stage, "total": self.total, "rows": rows, "facts": facts}
+        return {name: value for name, value in table.items() if value is not None}
+
+    def curve(self, what: str) -> list[tuple[float, float]]:
+        """Epoch and value, for each epoch in which `what` was measured."""
+        measured = [row for row in self.rows if row.get(what) is not None and "epoch" in row]
+        return [(row["epoch"], row[what]) for row in measured]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedSettings:
+    """How a model's settings were chosen among several."""
+
+    by: str  # the metric on the validation part
+    chosen: Mapping[str, Any] | None  # setting -> value; None: no choice of settings could be fitted
+    trials: int  # choices that were tried
+
+    @classmethod
+    def of_json(cls, payload: Json) -> TunedSettings:
+        """From the table of a model in ``study.json``."""
+        return cls(by=payload["by"], chosen=payload["chosen"], trials=len(payload["trials"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +81,9 @@ class ModelRow:
     parameters: int | None = None
     memory_mib: float | None = None
     defects: int = 0  # places of all lists that hold what they must not, or nothing
-    tuned: Json | None = None  # by, chosen, trials
-    insights: Sequence[Json] = ()  # one a seed
-    stages: Sequence[Json] = ()  # of the first seed: stage, rows
+    tuned: TunedSettings | None = None
+    insights: Sequence[ModelInsight] = ()  # one a seed
+    stages: Sequence[TrainingStage] = ()  # of the first seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +91,8 @@ class DatasetSection:
     """One data set and all models on it."""
 
     name: str
-    facts: Mapping[str, int]  # users, items, interactions
-    first: str  # the model that is tested against all others
+    facts: Mapping[str, int]  # "users", "items", "interactions" -> how many
+    first: str  # the label of the model that is tested against all others
     lines: Sequence[ModelRow]
 
 
@@ -70,16 +116,19 @@ class PageFacts:
 
 
 def milliseconds_each(seconds: float | None, users: int) -> float | None:
+    """Of one user; None where it was not measured."""
     return 1000 * seconds / users if seconds is not None and users else None
 
 
 def data_counts(data: Json) -> dict[str, int]:
+    """`DatasetSection.facts` from the table of a data set in ``results.json`` or ``study.json``."""
     return {name: data[f"num_{name}"] for name in ("users", "items", "interactions") if f"num_{name}" in data}
 
 
-def measurements(found: Mapping[str, Json], places: Mapping[str, int]) -> dict[str, Measurement]:
+def measurements(spreads: Mapping[str, Json], places: Mapping[str, int]) -> dict[str, Measurement]:
+    """Metric -> measurement, from metric -> mean and deviation; what was not measured is left out."""
     return {
-        name: Measurement(mean=one["mean"], deviation=one["deviation"], place=places.get(name))
-        for name, one in found.items()
-        if one["mean"] is not None
+        name: Measurement(mean=spread["mean"], deviation=spread["deviation"], place=places.get(name))
+        for name, spread in spreads.items()
+        if spread["mean"] is not None
     }

@@ -195,6 +195,8 @@ class _Work:
         order = torch.randperm(report.num_users, generator=context.generator("oracle"))
         sample = report.user[order[: self.experiment.options.oracle_users]].sort().values
         gap = recall_of_exact(fitted, self.data, users=sample, mask=report.mask) if sample.numel() else None
+        if sample.numel() and gap is None:
+            self.log.warn("the gap to exact search is not measured: the decoder 'exact' cannot be loaded")
         facts = told.as_dict()
         return {
             "health": facts,

@@ -28,7 +28,8 @@ def told_by(fitted: FittedRecommender, data: Dataset, report: Report, log: Repor
     from mmgrec.insight import insight
 
     try:
-        return insight(fitted, data, report.item[:, :_LISTS], report.user, split=report.split, mask=report.mask)
+        facts = insight(fitted, data, report.item[:, :_LISTS], report.user, split=report.split, mask=report.mask)
+        return facts.to_json()
     except Exception as error:
         log.warn(f"the page will lack a model: {type(error).__name__}: {error}")
         return None

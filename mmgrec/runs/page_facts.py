@@ -7,7 +7,16 @@ from pathlib import Path
 
 from mmgrec.errors import RunError
 from mmgrec.evaluation import best_places, main_metrics
-from mmgrec.report import DatasetSection, ModelRow, PageFacts, data_counts, measurements, milliseconds_each
+from mmgrec.insight import ModelInsight
+from mmgrec.report import (
+    DatasetSection,
+    ModelRow,
+    PageFacts,
+    TrainingStage,
+    data_counts,
+    measurements,
+    milliseconds_each,
+)
 from mmgrec.runs.layout import INSIGHT, LOG, RESULTS, RUN
 from mmgrec.runs.log import log_stages
 from mmgrec.storage import Json, json_if_there, read_json
@@ -38,7 +47,8 @@ def run_facts(folder: Path) -> PageFacts:
     lines = []
     for label in labels:
         row = rows.get((label, "test")) or rows[label, "valid"]
-        mine = [insight[label]] if insight.get(label) else []
+        where = f"{folder / INSIGHT}, model {label!r}"
+        mine = [ModelInsight.of_json(insight[label], where=where)] if insight.get(label) else []
         lines.append(
             ModelRow(
                 label=label,
@@ -49,9 +59,9 @@ def run_facts(folder: Path) -> PageFacts:
                 p=tests.get(label, (None, None))[1],
                 fit_seconds=row["seconds"]["fit"],
                 rank_ms=milliseconds_each(row["seconds"]["recommend"], row["num_users"]),
-                parameters=mine[0].get("parameters") if mine else None,
+                parameters=mine[0].parameters if mine else None,
                 insights=mine,
-                stages=stages.get(label, []),
+                stages=[TrainingStage.of_json(stage) for stage in stages.get(label, [])],
             )
         )
     data = told["data"]

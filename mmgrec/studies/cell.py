@@ -246,7 +246,7 @@ class _Work:
             told = insight(
                 fitted=fitted, data=self.data, lists=report.item[:, :20], users=report.user, mask=self.cell.mask
             )
-            self.home.write(INSIGHT, json_bytes(told))
+            self.home.write(INSIGHT, json_bytes(told.to_json()))
         except Exception as error:  # hours of fitting are not lost over a picture
             sentence = f"{type(error).__name__}: {error}"
             self.log.warn(f"no insight: {sentence}")

@@ -6,7 +6,17 @@ from pathlib import Path
 
 from mmgrec.errors import RunError
 from mmgrec.evaluation import best_places, main_metrics
-from mmgrec.report import DatasetSection, ModelRow, PageFacts, data_counts, measurements, milliseconds_each
+from mmgrec.insight import ModelInsight
+from mmgrec.report import (
+    DatasetSection,
+    ModelRow,
+    PageFacts,
+    TrainingStage,
+    TunedSettings,
+    data_counts,
+    measurements,
+    milliseconds_each,
+)
 from mmgrec.runs import INSIGHT, RESULTS, run_facts
 from mmgrec.storage import Json, json_if_there, read_json
 
@@ -72,7 +82,9 @@ def _study_sheet(folder: Path, told: Json, data: Json) -> DatasetSection:
     for one in data["models"]:
         cells = [folder / CELLS / name for name in one["cells"]]
         test = tests.get(one["model"], {})
-        insights = [found for found in (json_if_there(cell / INSIGHT) for cell in cells) if found]
+        files = [cell / INSIGHT for cell in cells]
+        insights = [ModelInsight.of_json(read_json(file), where=str(file)) for file in files if file.is_file()]
+        history = (json_if_there(cells[0] / "cell.json").get("history") or []) if cells else []
         lines.append(
             ModelRow(
                 label=one["model"],
@@ -89,9 +101,9 @@ def _study_sheet(folder: Path, told: Json, data: Json) -> DatasetSection:
                 parameters=one["parameters"],
                 memory_mib=one["peak_memory_mib"],
                 defects=one["defects"],
-                tuned=one["tuned"],
+                tuned=TunedSettings.of_json(one["tuned"]) if one["tuned"] else None,
                 insights=insights,
-                stages=json_if_there(cells[0] / "cell.json").get("history") or [] if cells else [],
+                stages=[TrainingStage.of_json(stage) for stage in history],
             )
         )
     return DatasetSection(name=data["name"], facts=data_counts(data), first=told["against"], lines=lines)

@@ -54,7 +54,7 @@ def facts() -> Json:
     )  # fmt: skip
     fitted = recommender.fit(DATA, Context())
     report = evaluate(fitted, DATA, top_k=(20,))
-    return insight(fitted, DATA, report.item, report.user)
+    return insight(fitted, DATA, report.item, report.user).to_json()
 
 
 def spread(*values: float) -> Json:
