@@ -100,7 +100,9 @@ def coverage(name: str, models: Sequence[ModelRow]) -> Plot | None:
         if shares:
             values[place] = Measurement(mean=sum(shares) / len(shares))
     length = _length(models)
-    aid = f"The share of all items that at least one user finds among his first {length}; a short bar means that a few "
+    aid = (
+        f"The share of all items that at least one user finds among their first {length}; a short bar means that a few "
+    )
     aid += "items are given to everybody."
     return _bars(name, f"coverage@{length}", aid, models, values, False) if values else None
 

@@ -123,7 +123,7 @@ def gains(name: str, layer: LayerGains) -> Plot:
         }
         for place, (sign, role, spread) in enumerate(spreads)
     ]  # fmt: skip
-    aid = "A narrow peak means that all users read the relations alike; a wide one that each has a volume of his own."
+    aid = "A narrow peak means that all users read the relations alike; a wide one that each has a volume of their own."
     layout = axes("gain (no unit; 1 at the start of training)", "share of users", yaxis={"tickformat": ".0%"})
     return Plot(
         name=name, title=f"User gains, encoder layer {layer.layer + 1}", aid=aid, height=370, traces=traces,

@@ -284,21 +284,21 @@ def _user(model: ModelRow, user: OneUser, *, anchor: str, shown: _Shown) -> Json
     """An example of a user, and why an item was recommended to them."""
     maps = [
         {
-            "title": f"Encoder layer {scores.layer + 1}: scores between the items of his history, mean over the heads",
+            "title": f"Encoder layer {scores.layer + 1}: scores between the items of the history, mean over the heads",
             "plots": shown(*heat_maps(anchor, scores)),
         }
         for scores in user.layers
     ]
-    hits = f"{user.hits} of his first {user.list} recommendations are items that he liked afterwards"
+    hits = f"{user.hits} of their first {user.list} recommendations are items that they liked afterwards"
     text = (
-        f"User {visible(user.user, 40)}, seen through {visible(model.label)}: {hits}. He is an example chosen for a "
-        f"short history and many hits, not an average. What the model read of him, by number:"
+        f"User {visible(user.user, 40)}, seen through {visible(model.label)}: {hits}. They are an example chosen for "
+        f"a short history and many hits, not an average. What the model read of them, by number:"
     )
-    liked = "which he did like" if user.liked else "which he is not known to like"
+    liked = "which they did like" if user.liked else "which they are not known to like"
     why = (
         f"{_named(user.item)} is recommendation {user.place} of this user, {liked}. Each box is one token of its "
         f"Rec-ID: the probability of the token taken and of its best rivals, each with the most popular item behind "
-        f"it; tokens that lead only to items he knows are left out. The product over all boxes is the item's "
+        f"it; tokens that lead only to items they know are left out. The product over all boxes is the item's "
         f"probability, {_percent(math.exp(user.log_probability))}."
     )
     steps = [
@@ -314,12 +314,12 @@ def _user(model: ModelRow, user: OneUser, *, anchor: str, shown: _Shown) -> Json
 
 def _rank_of(step: PathLevel) -> str:
     """How the token taken compares with the others."""
-    rank = f"choice {step.rank} of {step.open} that hold something new to him"
+    rank = f"choice {step.rank} of {step.open} that hold something new to them"
     return f"{rank} ({step.children} in all); {_items(step.taken.items)} under the prefix"
 
 
 def _choice(choice: TokenChoice, *, taken: bool) -> Json:
-    new = "" if choice.new == choice.items else f", {choice.new} new to him"
+    new = "" if choice.new == choice.items else f", {choice.new} new to them"
     behind = f"{_items(choice.items)}{new}: {_named(choice.example)}"
     return {
         "taken": taken,
