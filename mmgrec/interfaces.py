@@ -2,7 +2,9 @@
 
 A part is a frozen keyword-only dataclass whose fields *are* its settings, so that ``repr``, equality, saving, ``--set``
 and the documentation follow for free. Constructing describes, `fit` works, results are returned and never stored.
-Does not know any plugin, any kernel, or the command line.
+Read this file to write a plugin. Three more things to build on live elsewhere: `mmgrec.readers.FileSource` for another
+file format, `mmgrec.training.Task` for a training loop of one's own, `mmgrec.ranking.rank_items` for a recommender that
+scores the whole catalogue.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,28 +23,11 @@ from mmgrec.data import Dataset, Interactions
 from mmgrec.recid import Codes, RecIDTable, Trie
 
 __all__ = [
-    "CachedResult",
-    "CollisionResolver",
-    "Context",
-    "DatasetSource",
-    "Decoder",
-    "Exclusion",
-    "FittedRecommender",
-    "Metric",
-    "NodeScores",
-    "PositionalScheme",
-    "Quantization",
-    "Quantizer",
-    "RankedTruth",
-    "Recommendations",
-    "Recommender",
-    "Reporter",
-    "Representations",
-    "ResultCache",
-    "Silent",
-    "Stepper",
-    "TokenScores",
-]
+    "CachedResult", "CollisionResolver", "Context", "DatasetSource", "Decoder", "Exclusion", "FittedRecommender",
+    "Metric", "NodeScores", "PositionalScheme", "Quantization", "Quantizer", "RankedTruth", "Recommendations",
+    "Recommender", "RecordableDecoder", "Reporter", "Representations", "ResultCache", "Silent", "Stepper",
+    "TellsRelations", "TokenScores",
+]  # fmt: skip
 
 
 # --------------------------------------------------------------------------- what the parts are given
@@ -259,8 +244,19 @@ class PositionalScheme(ABC):
 
         The module is called as ``module(x, user, keep)`` with x ``[B, T, dim]``, user ``[B, user_dim]``, keep
         ``[B, T]`` bool (True = real), and returns ``[B, T, dim]``, the output projection included. Rows of padding
-        may hold anything finite.
+        may hold anything finite. The page of a run shows a map and gains of a module that is `TellsRelations` too.
         """
+
+
+@runtime_checkable
+class TellsRelations(Protocol):
+    """A self-attention (of `PositionalScheme.attention`) whose scores are a content part and a relation part."""
+
+    def user_gains(self, user: Tensor) -> Tensor:
+        """Gains of query, key and value ``[B, 3, W]`` of users ``[B, user_dim]``; W is 1, or one for each dimension."""
+
+    def score_parts(self, x: Tensor, user: Tensor) -> tuple[Tensor, Tensor]:
+        """The content part ``[B, H, T, T]`` and the relation part ``[B, T, T]`` of the scores before the softmax."""
 
 
 class Decoder(ABC):
@@ -274,6 +270,18 @@ class Decoder(ABC):
             item ``[B, K]`` int64 and score ``[B, K]`` float32 (log-probabilities), in the order and with the padding
             of `Recommendations`. Never an invalid, duplicate or excluded item.
         """
+
+
+class RecordableDecoder(Decoder):
+    """A Decoder that can search with static shapes and without a value going back to the host: a GPU may record it."""
+
+    @abstractmethod
+    def cannot_record(self, trie: Trie, *, top_k: int, dtype: torch.dtype) -> str:
+        """Why `decode_static` would not be static on a GPU, in words, for scores of `dtype`; empty when it would be."""
+
+    @abstractmethod
+    def decode_static(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+        """As `decode`, but reading no value on the host: the exclusion is known to fit the trie."""
 
 
 class FittedRecommender(ABC):

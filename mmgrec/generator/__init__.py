@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.generator.network import Memory as Memory
     from mmgrec.generator.network import Network as Network
     from mmgrec.generator.recording import Question as Question
-    from mmgrec.generator.recording import RecordableDecoder as RecordableDecoder
     from mmgrec.generator.recording import RecordedSearch as RecordedSearch
     from mmgrec.generator.recording import generate as generate
     from mmgrec.generator.recording import record_cuda_graph as record_cuda_graph
@@ -34,7 +33,7 @@ else:
             "item_weights": ["ease_weights", "user_item"],
             "layers": ["DecoderLayer", "EncoderLayer", "NetworkSettings", "sinusoidal_positions"],
             "network": ["Memory", "Network"],
-            "recording": ["Question", "RecordableDecoder", "RecordedSearch", "generate", "record_cuda_graph"],
+            "recording": ["Question", "RecordedSearch", "generate", "record_cuda_graph"],
             "reranking": ["Reranker", "Rescoring"],
             "task": ["GeneratorTask", "GeneratorTraining"],
         },

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from mmgrec.generator.host_reads import watched
 from mmgrec.generator.network import Network
-from mmgrec.interfaces import Decoder, Exclusion, Stepper
+from mmgrec.interfaces import Decoder, Exclusion, RecordableDecoder
 from mmgrec.recid import Trie
 
 __all__ = ["Question", "RecordableDecoder", "RecordedSearch", "bucket", "generate"]
@@ -32,24 +31,6 @@ Recorder: TypeAlias = Callable[[Callable[[], Answer]], Callable[[], Answer]]
 
 MOST_RECORDINGS = 32  # the one that was not used for longest goes first
 _LEAST_WIDTH = 16  # of histories and seen items
-
-
-class RecordableDecoder(Decoder):
-    """A Decoder that can search with static shapes and without a value going back to the host."""
-
-    @abstractmethod
-    def cannot_record(self, trie: Trie, *, top_k: int, dtype: torch.dtype) -> str:
-        """Why `decode_static` would not be static on a GPU, in words; empty when it would be.
-
-        Args:
-            trie: what is searched.
-            top_k: as in `decode`.
-            dtype: of the network's scores.
-        """
-
-    @abstractmethod
-    def decode_static(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> Answer:
-        """As `decode`, but reading no value on the host: the exclusion is known to fit the trie."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

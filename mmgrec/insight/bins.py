@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from mmgrec.insight.values import CountRange
+
 __all__ = ["doubling", "matrix", "short"]
 
 
-def doubling(counts: Tensor) -> tuple[Tensor, list[dict[str, int]]]:
+def doubling(counts: Tensor) -> tuple[Tensor, list[CountRange]]:
     """Put counts into the groups 0, 1, 2–3, 4–7, 8–15 …; those below the smallest count are left away.
 
     Args:
@@ -20,7 +22,7 @@ def doubling(counts: Tensor) -> tuple[Tensor, list[dict[str, int]]]:
         group ``[N]`` int64; the bounds of each group, both included.
 
     >>> group, bounds = doubling(torch.tensor([5, 1, 3, 9]))
-    >>> group.tolist(), [(one["from"], one["to"]) for one in bounds]
+    >>> group.tolist(), [(bound.low, bound.high) for bound in bounds]
     ([2, 0, 1, 3], [(1, 1), (2, 3), (4, 7), (8, 15)])
     """
     if not counts.numel():
@@ -29,8 +31,8 @@ def doubling(counts: Tensor) -> tuple[Tensor, list[dict[str, int]]]:
     group = torch.bucketize(counts, edges, right=True)
     first = int(group.min())
     bounds = [
-        {"from": 0 if one == 0 else 1 << (one - 1), "to": 0 if one == 0 else (1 << one) - 1}
-        for one in range(first, int(group.max()) + 1)
+        CountRange(low=0 if number == 0 else 1 << (number - 1), high=(1 << number) - 1)
+        for number in range(first, int(group.max()) + 1)
     ]
     return group - first, bounds
 
@@ -44,6 +46,6 @@ def short(value: float, digits: int = 5) -> float:
     return float(f"{value:.{digits}g}") if math.isfinite(value) else 0.0
 
 
-def matrix(values: Tensor, digits: int = 4) -> list[list[float]]:
+def matrix(values: Tensor, digits: int = 4) -> tuple[tuple[float, ...], ...]:
     """``[M, N]`` as rows of short numbers."""
-    return [[short(one, digits) for one in row] for row in values.double().tolist()]
+    return tuple(tuple(short(value, digits) for value in row) for row in values.double().tolist())

@@ -1,13 +1,12 @@
 """What a fitted model does with its items and users, in figures small enough for a page: `insight`.
 
-Of every model: popularity of what it recommends, coverage, accuracy by popularity of the item and by length of the
-history. Of MMGRec also its Rec-IDs (`mmgrec.insight.rec_ids`) and one user (`mmgrec.insight.one_user`). Everything is
-aggregated, so that the answer for any number of users stays below 100 KB. Does not know how it is drawn.
+Read this to know how a figure of the page is computed, and `mmgrec.insight.values` for what it means. Of every model:
+popularity of what it recommends, coverage, accuracy by popularity of the item and by length of the history. Of MMGRec
+also its Rec-IDs (`mmgrec.insight.rec_ids`) and one user (`mmgrec.insight.one_user`). Everything is aggregated, so that
+the answer for any number of users stays below 100 KB of JSON.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,13 +14,12 @@ from torch import Tensor
 from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import Mask, Split, judge, masked, ndcg, recall
 from mmgrec.insight.bins import doubling, short
+from mmgrec.insight.values import GeneratorInsight, GroupAccuracy, ModelInsight, PopularityGroups
 from mmgrec.interfaces import FittedRecommender
-from mmgrec.storage import Json
 
-__all__ = ["insight"]
+__all__ = ["insight", "num_parameters"]
 
 
-SCHEMA = 1
 _LENGTH = 10  # of the lists that are judged; shorter ones as they are
 
 
@@ -33,8 +31,8 @@ def insight(
     *,
     split: Split = "test",
     mask: Mask = "train+valid",
-) -> Json:
-    """Facts on a model, ready for JSON; the same for the same model, without dates or times.
+) -> ModelInsight:
+    """Facts on a model: the same for the same model, without dates or times.
 
     Args:
         fitted: the model.
@@ -51,33 +49,47 @@ def insight(
         raise ValueError(f"lists [U, K] of users [U] expected, got {tuple(lists.shape)} and {tuple(users.shape)}")
     rule = masked(data, split=split, mask=mask)
     liked = _of_users(data.test if split == "test" else data.valid, users)
-    found: Json = {
-        "schema": SCHEMA,
-        "split": split,
-        "users": users.numel(),
-        "items": data.num_items,
-        "top_k": min(_LENGTH, lists.shape[1]),
-        "parameters": _parameters(fitted),
-        "coverage": _coverage(lists, data.num_items),
-        "popularity": _popularity(lists[:, :_LENGTH], liked, data.train.item_degree),
-        "accuracy": {
-            "popularity": _by_popularity(lists, users, liked, data.train.item_degree),
-            "history": _by_history(lists, users, liked, rule.history.user_degree[users]),
-        },
-    }
+    return ModelInsight(
+        split=split,
+        users=users.numel(),
+        items=data.num_items,
+        top_k=min(_LENGTH, lists.shape[1]),
+        parameters=num_parameters(fitted),
+        coverage=_coverage(lists, data.num_items),
+        popularity=_popularity(lists[:, :_LENGTH], liked, data.train.item_degree),
+        by_popularity=_by_popularity(lists, users, liked, data.train.item_degree),
+        by_history=_by_history(lists, users, liked, rule.history.user_degree[users]),
+        generator=_generator(
+            fitted, data, lists[:, :_LENGTH], users, liked=liked, masked=rule.items, history=rule.history
+        ),
+    )
+
+
+def _generator(
+    fitted: FittedRecommender,
+    data: Dataset,
+    lists: Tensor,
+    users: Tensor,
+    *,
+    liked: Interactions,
+    masked: Interactions,
+    history: Interactions,
+) -> GeneratorInsight | None:
+    """What only MMGRec has; None for other models."""
+    from mmgrec.insight.one_user import gains, one_user
+    from mmgrec.insight.rec_ids import codewords, prefixes
     from mmgrec.recommender import FittedMMGRec
 
-    if isinstance(fitted, FittedMMGRec):
-        from mmgrec.insight.one_user import gains, one_user
-        from mmgrec.insight.rec_ids import codewords, prefixes
-
-        if rule.history is not data.train:
-            fitted = fitted.with_history(rule.history)
-        found["codewords"] = codewords(fitted.codes, fitted.rec_ids)
-        found["prefixes"] = prefixes(fitted.trie)
-        found["gains"] = gains(fitted, users)
-        found["user"] = one_user(fitted, data, lists[:, :_LENGTH], users, liked=liked, masked=rule.items)
-    return found
+    if not isinstance(fitted, FittedMMGRec):
+        return None
+    if history is not data.train:
+        fitted = fitted.with_history(history)
+    return GeneratorInsight(
+        codewords=codewords(fitted.codes, fitted.rec_ids),
+        prefixes=prefixes(fitted.trie),
+        gains=gains(fitted, users),
+        user=one_user(fitted, data, lists, users, liked=liked, masked=masked),
+    )
 
 
 def _of_users(part: Interactions, users: Tensor) -> Interactions:
@@ -90,7 +102,7 @@ def _those(part: Interactions, keep: Tensor) -> Interactions:
     return Interactions(user=part.user[keep], item=part.item[keep], num_users=part.num_users, num_items=part.num_items)
 
 
-def _parameters(fitted: FittedRecommender) -> int | None:
+def num_parameters(fitted: FittedRecommender) -> int | None:
     """Numbers in the tensors that ranking needs; None where a model does not tell."""
     try:
         return sum(tensor.numel() for tensor in fitted.state().values() if tensor.is_floating_point())
@@ -98,61 +110,66 @@ def _parameters(fitted: FittedRecommender) -> int | None:
         return None
 
 
-def _coverage(lists: Tensor, num_items: int) -> dict[str, float]:
+def _coverage(lists: Tensor, num_items: int) -> dict[int, float]:
     """Length of the lists -> share of the catalogue that is in at least one."""
     lengths = sorted({min(length, lists.shape[1]) for length in (_LENGTH, 20)})
     parts = {length: lists[:, :length] for length in lengths}
-    return {str(k): short(torch.unique(part[part >= 0]).numel() / num_items) for k, part in parts.items()}
+    return {length: short(torch.unique(part[part >= 0]).numel() / num_items) for length, part in parts.items()}
 
 
-def _popularity(lists: Tensor, liked: Interactions, degree: Tensor) -> Json:
+def _popularity(lists: Tensor, liked: Interactions, degree: Tensor) -> PopularityGroups:
     """How catalogue, recommendations and liked items spread over groups of items, by training interactions."""
     group, groups = doubling(degree)
-    shares = {
-        "catalogue": group,
-        "recommended": group[lists[lists >= 0]],
-        "liked": group[liked.item],
-    }
-    return {"groups": groups, **{name: _shares(one, len(groups)) for name, one in shares.items()}}
+    return PopularityGroups(
+        groups=tuple(groups),
+        catalogue=_shares(group, len(groups)),
+        recommended=_shares(group[lists[lists >= 0]], len(groups)),
+        liked=_shares(group[liked.item], len(groups)),
+    )
 
 
-def _shares(group: Tensor, count: int) -> list[float]:
+def _shares(group: Tensor, count: int) -> tuple[float, ...]:
     number = torch.bincount(group, minlength=count).double()
-    return [short(one) for one in (number / number.sum().clamp(min=1)).tolist()]
+    return tuple(short(share) for share in (number / number.sum().clamp(min=1)).tolist())
 
 
-def _by_popularity(lists: Tensor, users: Tensor, liked: Interactions, degree: Tensor) -> list[Json]:
+def _by_popularity(lists: Tensor, users: Tensor, liked: Interactions, degree: Tensor) -> tuple[GroupAccuracy, ...]:
     """Each group of items by itself: mean over the users who liked one of its items, nothing else being relevant."""
     group, groups = doubling(degree)
     rows = []
-    for place, one in enumerate(groups):
-        here = _those(liked, group[liked.item] == place)
+    for number, counts in enumerate(groups):
+        here = _those(liked, group[liked.item] == number)
         have = here.user_degree[users] > 0
-        values = _accuracy(lists[have], users[have], here)
-        rows.append({**one, "users": int(have.sum()), "likes": len(here), **_means(values)})
-    return [row for row in rows if row["likes"]]
+        if len(here):
+            recalls, ndcgs = _accuracy(lists[have], users[have], here)
+            rows.append(
+                GroupAccuracy(
+                    counts=counts, users=int(have.sum()), likes=len(here), recall=_mean(recalls), ndcg=_mean(ndcgs)
+                )
+            )
+    return tuple(rows)
 
 
-def _by_history(lists: Tensor, users: Tensor, liked: Interactions, length: Tensor) -> list[Json]:
+def _by_history(lists: Tensor, users: Tensor, liked: Interactions, length: Tensor) -> tuple[GroupAccuracy, ...]:
     """Mean over the users whose histories have such a length."""
     group, groups = doubling(length)
-    values = _accuracy(lists, users, liked)
-    rows = [
-        {
-            **one,
-            "users": int((group == place).sum()),
-            **_means({name: value[group == place] for name, value in values.items()}),
-        }
-        for place, one in enumerate(groups)
-    ]
-    return [row for row in rows if row["users"]]
+    recalls, ndcgs = _accuracy(lists, users, liked)
+    rows = []
+    for number, counts in enumerate(groups):
+        mine = group == number
+        if bool(mine.any()):
+            size = int(mine.sum())
+            means = _mean(recalls[mine]), _mean(ndcgs[mine])
+            rows.append(GroupAccuracy(counts=counts, users=size, likes=None, recall=means[0], ndcg=means[1]))
+    return tuple(rows)
 
 
-def _accuracy(lists: Tensor, users: Tensor, liked: Interactions) -> dict[str, Tensor]:
+def _accuracy(lists: Tensor, users: Tensor, liked: Interactions) -> tuple[Tensor, Tensor]:
+    """Recall and NDCG of each user ``[U]`` float64."""
     judged = judge(lists, users, liked, torch.zeros(liked.num_items, dtype=torch.int64))
     length = min(_LENGTH, lists.shape[1])
-    return {"recall": recall(judged, length), "ndcg": ndcg(judged, length)}
+    return recall(judged, length), ndcg(judged, length)
 
 
-def _means(values: Mapping[str, Tensor]) -> dict[str, float | None]:
-    return {name: short(float(value.mean())) if value.numel() else None for name, value in values.items()}
+def _mean(values: Tensor) -> float:
+    return short(float(values.mean()))

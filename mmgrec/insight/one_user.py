@@ -1,4 +1,4 @@
-"""One user seen through MMGRec: the gains and the map of his relations, and why an item was recommended to him.
+"""One user seen through MMGRec: the gains and the map of their relations, and why an item was recommended to them.
 
 The map and the gains come from attention modules that can tell them (`TellsRelations`, the paper's relation-aware
 scheme); of other schemes there is none. The path of an item asks the network the questions that a decoder asks, one
@@ -8,7 +8,7 @@ level at a time. Part of `mmgrec.insight`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,11 @@ from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import contains
 from mmgrec.generator import EncoderLayer, Memory, Network, fixed_history
 from mmgrec.insight.bins import matrix, short
-from mmgrec.interfaces import NodeScores, TokenScores
+from mmgrec.insight.user_values import NamedItem, OneUser, PathLevel, RelationMap, TokenChoice
+from mmgrec.insight.values import GainSpread, LayerGains
+from mmgrec.interfaces import NodeScores, TellsRelations, TokenScores
 from mmgrec.recid import Trie
 from mmgrec.recommender import FittedMMGRec
-from mmgrec.storage import Json
 
 __all__ = ["PathStep", "TellsRelations", "attention_inputs", "gains", "one_user", "path_of"]
 
@@ -32,17 +33,6 @@ _LAYERS = 3  # whose maps are kept
 _OTHERS = 4  # alternatives of a step that are named
 _SHORT, _LONG = 5, 25  # items of a history that makes a readable map
 _TITLE = 80  # letters
-
-
-@runtime_checkable
-class TellsRelations(Protocol):
-    """A self-attention whose scores are a content part and a relation part."""
-
-    def user_gains(self, user: Tensor) -> Tensor:
-        """Gains of query, key and value ``[B, 3, W]`` of users ``[B, user_dim]``; W is 1, or one for each dimension."""
-
-    def score_parts(self, x: Tensor, user: Tensor) -> tuple[Tensor, Tensor]:
-        """The content part ``[B, H, T, T]`` and the relation part ``[B, T, T]`` of the scores before the softmax."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +60,7 @@ def attention_inputs(network: Network, users: Tensor, history: Tensor) -> tuple[
         x, user, keep = given
         seen.append(_Attended(attention=module, x=x, user=user, keep=keep))
 
-    handles = [cast(EncoderLayer, one).attention.register_forward_pre_hook(note) for one in network.encoder]
+    handles = [cast(EncoderLayer, layer).attention.register_forward_pre_hook(note) for layer in network.encoder]
     try:
         memory = network.encode(users, history)
     finally:
@@ -86,39 +76,46 @@ def _read(fitted: FittedMMGRec, users: Tensor) -> tuple[Memory, list[_Attended]]
 
 
 @torch.no_grad()
-def gains(fitted: FittedMMGRec, users: Tensor) -> list[Json]:
+def gains(fitted: FittedMMGRec, users: Tensor) -> tuple[LayerGains, ...]:
     """Layer by layer: how the gains of query, key and value spread over users; layers without gains are left out."""
     sample = users[torch.linspace(0, users.numel() - 1, min(users.numel(), _USERS)).round().long()]
-    if not any(isinstance(cast(EncoderLayer, one).attention, TellsRelations) for one in fitted.network.encoder):
-        return []
-    found: dict[int, list[Tensor]] = {}
+    if not any(isinstance(cast(EncoderLayer, layer).attention, TellsRelations) for layer in fitted.network.encoder):
+        return ()
+    batches: dict[int, list[Tensor]] = {}  # layer -> gains [B, 3, W] of each batch
     for batch in torch.split(sample, _BATCH):
         _, layers = _read(fitted, batch)
-        for layer, one in enumerate(layers):
-            if isinstance(one.attention, TellsRelations):
-                found.setdefault(layer, []).append(one.attention.user_gains(one.user).float().cpu())
-    return [
-        {"layer": layer, "users": sample.numel(), **_spread(torch.cat(values))}
-        for layer, values in sorted(found.items())
-    ]
+        for layer, attended in enumerate(layers):
+            if isinstance(attended.attention, TellsRelations):
+                batches.setdefault(layer, []).append(attended.attention.user_gains(attended.user).float().cpu())
+    return tuple(_layer_gains(layer, torch.cat(values)) for layer, values in sorted(batches.items()))
 
 
-def _spread(values: Tensor) -> Json:
+def _layer_gains(layer: int, values: Tensor) -> LayerGains:
     """values: ``[U, 3, W]``."""
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-3:  # nobody differs
         low, high = low - 0.5, high + 0.5
     edges = torch.linspace(low, high, _BARS + 1)
-    out: Json = {"width": values.shape[2], "edges": [short(one) for one in edges.tolist()]}
-    for place, name in enumerate(("query", "key", "value")):
-        one = values[:, place].flatten()
-        count = torch.histogram(one, edges).hist
-        out[name] = {
-            "share": [short(bar) for bar in (count / one.numel()).tolist()],
-            "mean": short(float(one.mean())),
-            "deviation": short(float(one.std(correction=0))),
-        }
-    return out
+    query, key, value = (_spread(gain.flatten(), edges) for gain in values.unbind(1))
+    return LayerGains(
+        layer=layer,
+        users=values.shape[0],
+        width=values.shape[2],
+        edges=tuple(short(edge) for edge in edges.tolist()),
+        query=query,
+        key=key,
+        value=value,
+    )
+
+
+def _spread(values: Tensor, edges: Tensor) -> GainSpread:
+    """values: ``[N]``; edges of the bars: ``[B + 1]``."""
+    count = torch.histogram(values, edges).hist
+    return GainSpread(
+        share=tuple(short(bar) for bar in (count / values.numel()).tolist()),
+        mean=short(float(values.mean())),
+        deviation=short(float(values.std(correction=0))),
+    )
 
 
 # --------------------------------------------------------------------------- one user
@@ -127,8 +124,8 @@ def _spread(values: Tensor) -> Json:
 @torch.no_grad()
 def one_user(
     fitted: FittedMMGRec, data: Dataset, lists: Tensor, users: Tensor, *, liked: Interactions, masked: Interactions
-) -> Json | None:
-    """A user whose list has many hits, what he is known by, his map, and the path of his first hit.
+) -> OneUser | None:
+    """A user whose list has many hits: their history, its map, and the path of the first hit; None without any list.
 
     Args:
         fitted: the model.
@@ -151,38 +148,44 @@ def one_user(
     history = fixed_history(fitted.history, user, fitted.network.settings.history_length)[0]
     steps = path_of(fitted, memory, int(lists[row, place]))
     known = masked.items_of(user)[1]
-    return {
-        "user": data.user_id(int(user))[:_TITLE],
-        "hits": int(hit[row].sum()),
-        "list": lists.shape[1],
-        "items": [_name(data, item) for item in history[history >= 0].tolist()],
-        "layers": _maps(layers, history),
-        "item": _name(data, int(lists[row, place])),
-        "place": place + 1,
-        "liked": bool(hit[row, place]),
-        "log_probability": short(sum(step.log_probability for step in steps), 7),
-        "path": [_told(step, fitted.trie, data, known) for step in steps],
-    }
+    return OneUser(
+        user=data.user_id(int(user))[:_TITLE],
+        hits=int(hit[row].sum()),
+        list=lists.shape[1],
+        items=tuple(_name(data, item) for item in history[history >= 0].tolist()),
+        layers=_maps(layers, history),
+        item=_name(data, int(lists[row, place])),
+        place=place + 1,
+        liked=bool(hit[row, place]),
+        log_probability=short(sum(step.log_probability for step in steps), 7),
+        path=tuple(_path_level(step, fitted.trie, data, known) for step in steps),
+    )
 
 
-def _maps(layers: list[_Attended], history: Tensor) -> list[Json]:
+def _maps(layers: list[_Attended], history: Tensor) -> tuple[RelationMap, ...]:
     """Scores of the history's items for each other, mean over the heads; what is no item is left out of the map."""
     maps = []
-    for layer, one in enumerate(layers[:_LAYERS]):
-        if not isinstance(one.attention, TellsRelations):
+    for layer, attended in enumerate(layers[:_LAYERS]):
+        if not isinstance(attended.attention, TellsRelations):
             continue
-        content, relation = one.attention.score_parts(one.x, one.user)
-        score = (content + relation[:, None]).masked_fill(~one.keep[:, None, None, :], -torch.inf)
-        first = one.x.shape[1] - history.numel()  # learnt token, user
+        content, relation = attended.attention.score_parts(attended.x, attended.user)
+        score = (content + relation[:, None]).masked_fill(~attended.keep[:, None, None, :], -torch.inf)
+        first = attended.x.shape[1] - history.numel()  # learnt token, user
         part = slice(first, first + min(int((history >= 0).sum()), _PLACES))
-        parts = {"content": content.mean(1), "relation": relation, "attention": score.softmax(-1).mean(1)}
-        maps.append({"layer": layer, **{name: matrix(value[0, part, part].cpu()) for name, value in parts.items()}})
-    return maps
+        maps.append(
+            RelationMap(
+                layer=layer,
+                content=matrix(content.mean(1)[0, part, part].cpu()),
+                relation=matrix(relation[0, part, part].cpu()),
+                attention=matrix(score.softmax(-1).mean(1)[0, part, part].cpu()),
+            )
+        )
+    return tuple(maps)
 
 
-def _name(data: Dataset, item: int) -> dict[str, str]:
+def _name(data: Dataset, item: int) -> NamedItem:
     title = "" if data.item_titles is None else str(data.item_titles[item] or "")
-    return {"id": data.item_id(item)[:_TITLE], "title": title[:_TITLE]}
+    return NamedItem(id=data.item_id(item)[:_TITLE], title=title[:_TITLE])
 
 
 # --------------------------------------------------------------------------- why an item
@@ -229,8 +232,8 @@ def _log_probability(scores: TokenScores | NodeScores, trie: Trie, level: int, c
     return logit.log_softmax(0)
 
 
-def _told(step: PathStep, trie: Trie, data: Dataset, known: Tensor) -> Json:
-    """A step in words' material; rivals, and the rank among them, are of the children with an item new to the user."""
+def _path_level(step: PathStep, trie: Trie, data: Dataset, known: Tensor) -> PathLevel:
+    """A step as it is shown; rivals, and the rank among them, are of the children with an item new to the user."""
     token = trie.node_token(step.level).cpu()
     start, end = (edge.long().cpu() for edge in trie.leaf_interval(step.level))
     leaf_item = trie.leaf_item.long().cpu()
@@ -240,25 +243,25 @@ def _told(step: PathStep, trie: Trie, data: Dataset, known: Tensor) -> Json:
     new = (before[end] - before[start])[step.node]
     order = step.probability.argsort(descending=True, stable=True)
     order = order[(new[order] > 0) | (order == step.chosen)]
-    others = [int(one) for one in order[: _OTHERS + 1] if int(one) != step.chosen][:_OTHERS]
+    others = [child for child in order[: _OTHERS + 1].tolist() if child != step.chosen][:_OTHERS]
 
-    def told(place: int) -> Json:
-        node = int(step.node[place])
+    def choice(child: int) -> TokenChoice:
+        node = int(step.node[child])
         items = leaf_item[start[node] : end[node]]
         example = items[data.train.item_degree[items].argmax()]
-        return {
-            "token": int(token[node]),
-            "probability": short(float(step.probability[place])),
-            "items": items.numel(),
-            "new": int(new[place]),  # items that the user does not have yet
-            "example": _name(data, int(example)),  # the most popular one
-        }
+        return TokenChoice(
+            token=int(token[node]),
+            probability=short(float(step.probability[child])),
+            items=items.numel(),
+            new=int(new[child]),
+            example=_name(data, int(example)),
+        )
 
-    return {
-        "level": step.level,
-        **told(step.chosen),
-        "rank": int((order == step.chosen).nonzero()) + 1,
-        "open": order.numel(),  # children with an item new to the user
-        "children": step.node.numel(),
-        "others": [told(place) for place in others],
-    }
+    return PathLevel(
+        level=step.level,
+        taken=choice(step.chosen),
+        rank=int((order == step.chosen).nonzero()) + 1,
+        open=order.numel(),
+        children=step.node.numel(),
+        others=tuple(choice(child) for child in others),
+    )

@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.report.facts import ModelRow as ModelRow
     from mmgrec.report.facts import PageFacts as PageFacts
     from mmgrec.report.facts import TrainingStage as TrainingStage
-    from mmgrec.report.facts import TuningFacts as TuningFacts
+    from mmgrec.report.facts import TunedSettings as TunedSettings
     from mmgrec.report.facts import measurements as measurements
     from mmgrec.report.facts import milliseconds_each as milliseconds_each
     from mmgrec.report.html import page_html as page_html
@@ -22,7 +22,7 @@ else:
                 "ModelRow",
                 "PageFacts",
                 "TrainingStage",
-                "TuningFacts",
+                "TunedSettings",
                 "measurements",
                 "milliseconds_each",
             ],

@@ -1,23 +1,18 @@
-"""What the report page is given: facts of a run or a study, no folder."""
+"""What the report page is given: facts of a run or a study as values, whichever folder they come from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mmgrec.evaluation import Spread
-from mmgrec.storage import Json
+from mmgrec.insight import ModelInsight
 
 __all__ = [
-    "DatasetSection",
-    "Measurement",
-    "ModelRow",
-    "PageFacts",
-    "TrainingStage",
-    "TuningFacts",
-    "measurements",
-    "milliseconds_each",
-]
+    "DatasetSection", "Measurement", "ModelRow", "PageFacts", "TrainingStage", "TunedSettings",
+    "measurements", "milliseconds_each",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,22 +25,27 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningFacts:
-    """How a model's settings were found."""
+class TrainingStage:
+    """The history of one stage of a model's training."""
 
-    by: str  # the metric and where it was measured
-    chosen: Mapping[str, object] | None  # dotted name -> value; None: not yet known
-    tried: int  # points of its grid
+    stage: str  # its name
+    total: int = 0  # epochs at most
+    rows: Sequence[Mapping[str, float]] = ()  # one an epoch: "epoch", "loss", "score", "seconds" and others -> value
+    facts: Mapping[str, float] = field(default_factory=dict)  # what was said at its end
+
+    def curve(self, what: str) -> list[tuple[float, float]]:
+        """Epoch and value, for each epoch in which `what` was measured."""
+        measured = [row for row in self.rows if row.get(what) is not None and "epoch" in row]
+        return [(row["epoch"], row[what]) for row in measured]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingStage:
-    """How the training of one stage went."""
+class TunedSettings:
+    """How a model's settings were chosen among several."""
 
-    stage: str
-    total: int = 0  # epochs at most
-    rows: Sequence[Mapping[str, float]] = ()  # one an epoch: epoch, loss, seconds, …
-    facts: Mapping[str, float] = field(default_factory=dict)  # what was said at the end
+    by: str  # the metric on the validation part
+    chosen: Mapping[str, Any] | None  # setting -> value; None: no choice of settings could be fitted
+    trials: int  # choices that were tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ class ModelRow:
     parameters: int | None = None
     memory_mib: float | None = None
     defects: int = 0  # places of all lists that hold what they must not, or nothing
-    tuning: TuningFacts | None = None  # None: its settings were given
-    insights: Sequence[Json] = ()  # one a seed
+    tuned: TunedSettings | None = None
+    insights: Sequence[ModelInsight] = ()  # one a seed
     stages: Sequence[TrainingStage] = ()  # of the first seed
 
 
@@ -74,8 +74,8 @@ class DatasetSection:
     """One data set and all models on it."""
 
     name: str
-    facts: Mapping[str, int]  # users, items, interactions
-    first: str  # the model that is tested against all others
+    facts: Mapping[str, int]  # "users", "items", "interactions" -> how many
+    first: str  # the label of the model that is tested against all others
     lines: Sequence[ModelRow]
 
 
@@ -99,12 +99,12 @@ class PageFacts:
 
 
 def milliseconds_each(seconds: float | None, users: int) -> float | None:
-    """For each user, of so many seconds for all; None where that is not known."""
+    """Of one user; None where it was not measured."""
     return 1000 * seconds / users if seconds is not None and users else None
 
 
 def measurements(figures: Mapping[str, Spread], places: Mapping[str, int]) -> dict[str, Measurement]:
-    """Metric -> its figure on the page, with its place among the models; what has no value is left out."""
+    """Metric -> its figure on the page, with its place among the models; what was not measured is left out."""
     return {
         name: Measurement(mean=figure.mean, deviation=figure.deviation, place=places.get(name))
         for name, figure in figures.items()

@@ -1,7 +1,8 @@
 """The figures of the report page, as plotly takes them: plain dicts of traces and layout, with fixed names.
 
-Colours of text and lines come from the page's theme; only the models have colours of their own, the same in all
-figures. Strings of the data are made inert: plotly reads markup in labels. Does not know where facts come from.
+Here are those that compare all models; `mmgrec.report.model_figures` has those of one model. Colours of text and lines
+come from the page's theme; only the models have colours of their own, the same in all figures. Strings of the data are
+made inert: plotly reads markup in labels.
 """
 
 from __future__ import annotations
@@ -9,25 +10,16 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from mmgrec.insight import short
+from mmgrec.insight import CountRange, GroupAccuracy, short
 from mmgrec.report.facts import Measurement, ModelRow
 from mmgrec.storage import Json
 
 __all__ = [
-    "COLOURS",
-    "Plot",
-    "axes",
-    "bars",
-    "colour",
-    "coverage",
-    "groups",
-    "inert",
-    "popularity",
-    "span",
-    "stroke",
-    "visible",
-]
+    "COLOURS", "Plot", "accuracy_by_group", "axes", "bars", "colour", "coverage", "inert", "popularity", "span",
+    "stroke", "visible",
+]  # fmt: skip
 
 
 #: Readable on white and on black; neighbours differ in lightness too. The own model has the first.
@@ -89,65 +81,75 @@ def axes(x: str, y: str, **more: Json) -> Json:
 # --------------------------------------------------------------------------- all models
 
 
-def bars(name: str, metric: str, lines: Sequence[ModelRow], *, seeds: int) -> Plot | None:
+def bars(name: str, metric: str, models: Sequence[ModelRow], *, seeds: int) -> Plot | None:
     """One bar for each model."""
-    found = {place: line.figures[metric] for place, line in enumerate(lines) if metric in line.figures}
-    if not found:
+    values = {place: model.figures[metric] for place, model in enumerate(models) if metric in model.figures}
+    if not values:
         return None
-    whiskers = any(one.deviation is not None for one in found.values())
+    whiskers = any(value.deviation is not None for value in values.values())
     aid = "A longer bar is better" if metric != "popularity-bias" else "A shorter bar is less biased"
     aid += f"; whiskers are one standard deviation over {seeds} seeds." if whiskers else "; one seed, so no whiskers."
-    return _bars(name, metric, aid, lines, found, whiskers)
+    return _bars(name, metric, aid, models, values, whiskers)
 
 
-def coverage(name: str, lines: Sequence[ModelRow]) -> Plot | None:
-    """Share of the catalogue in the lists."""
-    found = {}
-    for place, line in enumerate(lines):
-        shares = [dict(one["coverage"]) for one in line.insights]
+def coverage(name: str, models: Sequence[ModelRow]) -> Plot | None:
+    """Share of the catalogue in the shorter lists."""
+    values = {}
+    for place, model in enumerate(models):
+        shares = [insight.coverage[min(insight.coverage)] for insight in model.insights if insight.coverage]
         if shares:
-            key = min(shares[0], key=int)
-            found[place] = Measurement(mean=sum(one[key] for one in shares) / len(shares))
-    length = next((one["top_k"] for line in lines for one in line.insights), 10)
-    aid = f"The share of all items that at least one user finds among his first {length}; a short bar means that a few "
+            values[place] = Measurement(mean=sum(shares) / len(shares))
+    length = _length(models)
+    aid = (
+        f"The share of all items that at least one user finds among their first {length}; a short bar means that a few "
+    )
     aid += "items are given to everybody."
-    return _bars(name, f"coverage@{length}", aid, lines, found, False) if found else None
+    return _bars(name, f"coverage@{length}", aid, models, values, False) if values else None
+
+
+def _length(models: Sequence[ModelRow]) -> int:
+    """Of the lists that insights are about."""
+    return next((insight.top_k for model in models for insight in model.insights), 10)
 
 
 def _bars(
-    name: str, metric: str, aid: str, lines: Sequence[ModelRow], found: Mapping[int, Measurement], whiskers: bool
+    name: str, metric: str, aid: str, models: Sequence[ModelRow], values: Mapping[int, Measurement], whiskers: bool
 ) -> Plot:
-    labels = [inert(lines[place].label) for place in found]
+    """Bars of the models at these places."""
+    labels = [inert(models[place].label) for place in values]
     trace: Json = {
         "type": "bar",
         "orientation": "h",
-        "x": [short(one.mean) for one in found.values()],
-        "y": list(range(len(found))),
+        "x": [short(value.mean) for value in values.values()],
+        "y": list(range(len(values))),
         "customdata": labels,
-        "marker": {"color": [colour(place) for place in found]},
+        "marker": {"color": [colour(place) for place in values]},
         "hovertemplate": "%{customdata}: %{x:.4f}<extra></extra>",
     }
     if whiskers:
-        deviation = [short(one.deviation or 0.0) for one in found.values()]
+        deviation = [short(value.deviation or 0.0) for value in values.values()]
         trace["error_x"] = {"type": "data", "array": deviation, "thickness": 1.5, "width": 4}
-    ticks = {"tickmode": "array", "tickvals": list(range(len(found))), "ticktext": labels, "autorange": "reversed"}
+    ticks = {"tickmode": "array", "tickvals": list(range(len(values))), "ticktext": labels, "autorange": "reversed"}
     layout = axes(f"{metric} (0 to 1)", "", xaxis={"rangemode": "tozero"}, yaxis={**ticks, "showgrid": False})
     return Plot(
-        name=name, title=metric, aid=aid, height=90 + 27 * len(found), traces=[trace], layout={**layout, "bargap": 0.35}
-    )
+        name=name, title=metric, aid=aid, height=90 + 27 * len(values), traces=[trace],
+        layout={**layout, "bargap": 0.35},
+    )  # fmt: skip
 
 
-def groups(name: str, lines: Sequence[ModelRow], by: str, metric: str) -> Plot | None:
+def accuracy_by_group(
+    name: str, models: Sequence[ModelRow], by: Literal["popularity", "history"], metric: Literal["recall", "ndcg"]
+) -> Plot | None:
     """Accuracy in groups of items or users, all models overlaid; means over the seeds."""
     traces = []
-    for place, line in enumerate(lines):
-        rows = _mean_rows([one["accuracy"][by] for one in line.insights], metric)
-        if rows:
-            traces.append(_overlaid(line, place, [span(one) for one in rows], [one[metric] for one in rows]))
+    for place, model in enumerate(models):
+        seeds = [insight.by_popularity if by == "popularity" else insight.by_history for insight in model.insights]
+        means = _means(seeds, metric)
+        if means:
+            traces.append(_overlaid(model, place, [span(counts) for counts, _ in means], [mean for _, mean in means]))
     if not traces:
         return None
-    length = next(one["top_k"] for line in lines for one in line.insights)
-    shown = f"{metric}@{length}"
+    shown = f"{metric}@{_length(models)}"
     what, axis = {
         "popularity": ("popularity of the liked item", "training interactions of the item"),
         "history": ("length of the history", "items in the user's history"),
@@ -162,24 +164,24 @@ def groups(name: str, lines: Sequence[ModelRow], by: str, metric: str) -> Plot |
     )  # fmt: skip
 
 
-def popularity(name: str, lines: Sequence[ModelRow]) -> Plot | None:
+def popularity(name: str, models: Sequence[ModelRow]) -> Plot | None:
     """What is recommended against what is liked, by popularity."""
-    first = next((line.insights[0]["popularity"] for line in lines if line.insights), None)
+    first = next((model.insights[0].popularity for model in models if model.insights), None)
     if first is None:
         return None
-    spans = [span(one) for one in first["groups"]]
+    spans = [span(counts) for counts in first.groups]
     traces: list[Json] = [
         {
-            "type": "bar", "name": told, "x": spans, "y": first[key], "meta": {"theme": theme},
+            "type": "bar", "name": label, "x": spans, "y": list(shares), "meta": {"theme": theme},
             "marker": {"color": "#888"}, "hovertemplate": "%{fullData.name}: %{y:.1%}<extra></extra>",
         }
-        for key, told, theme in (("catalogue", "all items", "faint"), ("liked", "liked items", "strong"))
+        for shares, label, theme in ((first.catalogue, "all items", "faint"), (first.liked, "liked items", "strong"))
     ]  # fmt: skip
-    for place, line in enumerate(lines):
-        shares = [one["popularity"]["recommended"] for one in line.insights]
-        if shares:
-            mean = [short(sum(column) / len(column)) for column in zip(*shares, strict=True)]
-            traces.append(_overlaid(line, place, spans, mean, unit=".1%"))
+    for place, model in enumerate(models):
+        seeds = [insight.popularity.recommended for insight in model.insights]
+        if seeds:
+            mean = [short(sum(group) / len(group)) for group in zip(*seeds, strict=True)]
+            traces.append(_overlaid(model, place, spans, mean, unit=".1%"))
     aid = (
         "Light bars: all items; dark bars: what users liked afterwards. A line above the dark bars recommends items of "
     )
@@ -196,22 +198,30 @@ def popularity(name: str, lines: Sequence[ModelRow]) -> Plot | None:
     )  # fmt: skip
 
 
-def _overlaid(line: ModelRow, place: int, x: Sequence[object], y: Sequence[object], unit: str = ".4f") -> Json:
-    label = inert(line.label)
+def _overlaid(model: ModelRow, place: int, x: Sequence[object], y: Sequence[object], unit: str = ".4f") -> Json:
+    """A model's line in a figure that has one for each model."""
     return {
-        "type": "scatter", "mode": "lines+markers", "name": label, "x": list(x), "y": list(y),
+        "type": "scatter", "mode": "lines+markers", "name": inert(model.label), "x": list(x), "y": list(y),
         "line": stroke(place), "marker": {"size": 7 if place == 0 else 5}, "meta": {"model": place},
         "hovertemplate": f"%{{fullData.name}}: %{{y:{unit}}}<extra></extra>",
     }  # fmt: skip
 
 
-def _mean_rows(seeds: Sequence[Sequence[Json]], metric: str) -> list[Json]:
-    """Groups are of the data alone, so they are the same for all seeds."""
-    return [
-        {**rows[0], metric: short(sum(one[metric] for one in rows) / len(rows))} for rows in zip(*seeds, strict=False)
-    ]
+def _means(
+    seeds: Sequence[Sequence[GroupAccuracy]], metric: Literal["recall", "ndcg"]
+) -> list[tuple[CountRange, float]]:
+    """Each group's mean over the seeds; groups are of the data alone, so they are the same for all seeds."""
+    means = []
+    for rows in zip(*seeds, strict=False):
+        values = [row.recall if metric == "recall" else row.ndcg for row in rows]
+        means.append((rows[0].counts, short(sum(values) / len(values))))
+    return means
 
 
-def span(one: Mapping[str, int]) -> str:
-    """The bounds of a group."""
-    return str(one["from"]) if one["from"] == one["to"] else f"{one['from']}–{one['to']}"
+def span(counts: CountRange) -> str:
+    """The bounds of a group.
+
+    >>> span(CountRange(low=2, high=3)), span(CountRange(low=1, high=1))
+    ('2–3', '1')
+    """
+    return str(counts.low) if counts.low == counts.high else f"{counts.low}–{counts.high}"

@@ -13,17 +13,17 @@ import json
 from importlib.resources import files
 
 from mmgrec.report.facts import PageFacts
-from mmgrec.report.sections import page_of
+from mmgrec.report.sections import page_and_plots
 
 __all__ = ["page_html"]
 
 
-def page_html(story: PageFacts) -> str:
+def page_html(facts: PageFacts) -> str:
     """The page as text."""
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    page, plots = page_of(story)
+    page, plots = page_and_plots(facts)
     library, script = get_plotlyjs(), _file("page.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     return environment.from_string(_file("page.html.j2")).render(
@@ -32,7 +32,7 @@ def page_html(story: PageFacts) -> str:
         figures=_inert_json(plots),
         plotly=library,
         script=script,
-        allowed=" ".join(f"'sha256-{_digest(one)}'" for one in (library, script)),
+        allowed=" ".join(f"'sha256-{_digest(text)}'" for text in (library, script)),
     )
 
 

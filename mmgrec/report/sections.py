@@ -6,17 +6,18 @@ A part whose facts are missing is empty, and the template leaves it out. All tex
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from mmgrec import __version__
 from mmgrec.evaluation import main_metrics
+from mmgrec.insight import CodewordUse, NamedItem, OneUser, PathLevel, TokenChoice
 from mmgrec.report.facts import DatasetSection, Measurement, ModelRow, PageFacts
-from mmgrec.report.figures import Plot, bars, colour, coverage, groups, popularity, visible
-from mmgrec.report.model_figures import codewords, curves, gains, heat, level_name, prefixes
+from mmgrec.report.figures import Plot, accuracy_by_group, bars, colour, coverage, popularity, visible
+from mmgrec.report.model_figures import codewords, curves, gains, heat_maps, level_name, prefixes
 from mmgrec.storage import Json
 
-__all__ = ["page_of"]
+__all__ = ["page_and_plots"]
 
 
 _STAGES, _POINTS = 500, 2000  # drawn of all models, and of all models' curves of one stage: the page stays small
@@ -24,139 +25,160 @@ _NAME = 80  # letters of an item's id or title
 _SURE = 0.05  # below this, a difference is called one
 _MARKS = {0: "best", 1: "second", None: ""}
 
+Column = tuple[str, Callable[[ModelRow], Json]]  # its head, and the cell of a model
 
-def page_of(story: PageFacts) -> tuple[Json, list[Json]]:
+
+class _Shown(Protocol):
+    """Puts figures on the page; those that could not be drawn are left out."""
+
+    def __call__(self, *plots: Plot | None) -> list[Plot]: ...
+
+
+def page_and_plots(facts: PageFacts) -> tuple[Json, list[Json]]:
     """The page for the template, and all figures for plotly."""
     plots: list[Json] = []
-    sheets = [_sheet(story, one, f"data-{place}", plots) for place, one in enumerate(story.sheets, 1)]
-    seeds = ", ".join(map(str, story.seeds))
-    facts = [
-        ("made", story.written.replace("T", " ").replace("Z", " UTC")),
-        ("seed" if len(story.seeds) == 1 else "seeds", seeds),
-        ("data", ", ".join(visible(one.name) for one in story.sheets)),
-        ("left out on test", "training items" if story.mask == "train" else "training and validation items"),
-        ("mmgrec", story.versions.get("mmgrec", "")),
+    sheets = [_sheet(facts, section, f"data-{number}", plots) for number, section in enumerate(facts.sheets, 1)]
+    seeds = ", ".join(map(str, facts.seeds))
+    top = [
+        ("made", facts.written.replace("T", " ").replace("Z", " UTC")),
+        ("seed" if len(facts.seeds) == 1 else "seeds", seeds),
+        ("data", ", ".join(visible(section.name) for section in facts.sheets)),
+        ("left out on test", "training items" if facts.mask == "train" else "training and validation items"),
+        ("mmgrec", facts.versions.get("mmgrec", "")),
     ]  # fmt: skip
-    versions = [*story.machine.items(), *((name, one) for name, one in story.versions.items() if one != "absent")]
+    installed = [(name, version) for name, version in facts.versions.items() if version != "absent"]
     page = {
-        "title": f"{story.kind.capitalize()}: {visible(story.name, 120)}",
-        "subtitle": visible(story.title, 300),
-        "facts": [(name, visible(value)) for name, value in facts if value],
-        "versions": [(visible(name), visible(value)) for name, value in versions],
-        "definitions": [(visible(name), visible(value)) for name, value in story.definitions.items()],
-        "several": len(story.seeds) > 1,
+        "title": f"{facts.kind.capitalize()}: {visible(facts.name, 120)}",
+        "subtitle": visible(facts.title, 300),
+        "facts": [(name, visible(value)) for name, value in top if value],
+        "versions": [(visible(name), visible(value)) for name, value in [*facts.machine.items(), *installed]],
+        "definitions": [(visible(name), visible(value)) for name, value in facts.definitions.items()],
+        "several": len(facts.seeds) > 1,
         "sheets": sheets,
-        "notes": [visible(one) for one in story.notes],
+        "notes": [visible(note) for note in facts.notes],
         "version": __version__,
     }
     return page, plots
 
 
-def _sheet(story: PageFacts, sheet: DatasetSection, anchor: str, plots: list[Json]) -> Json:
-    def kept(*found: Plot | None) -> list[Plot]:
-        real = [one for one in found if one is not None]
-        plots.extend({**one.as_json(), "sheet": anchor} for one in real)
+def _sheet(facts: PageFacts, section: DatasetSection, anchor: str, plots: list[Json]) -> Json:
+    """One data set; its figures are added to `plots`."""
+
+    def shown(*drawn: Plot | None) -> list[Plot]:
+        real = [plot for plot in drawn if plot is not None]
+        plots.extend({**plot.as_json(), "sheet": anchor} for plot in real)
         return real
 
-    lines, main = sheet.lines, main_metrics(story.metrics)
-    models = sum(len(one.lines) for one in story.sheets)
-    limits = {"stages": max(3, min(8, _STAGES // models)), "points": max(12, min(60, _POINTS // models))}
-    generators = [(line, line.insights[0]) for line in lines if line.insights and line.insights[0].get("codewords")]
-    loud = next(((line, one) for line, one in generators if one.get("gains")), None)
-    known = next(((line, one["user"]) for line, one in generators if one.get("user")), None)
-    measured = any(line.figures for line in lines)
-    facts = ", ".join(f"{number:,} {name}" for name, number in sheet.facts.items())
+    models, main = section.lines, main_metrics(facts.metrics)
+    measured = any(model.figures for model in models)
     return {
         "anchor": anchor,
-        "name": visible(sheet.name),
-        "facts": facts,
-        "reading": _reading(story, sheet),
-        "results": _results(story, sheet, main if measured else []),
-        "more": _more(story, sheet, main),
-        "bars": kept(
-            *(bars(f"{anchor}-bars-{place}", name, lines, seeds=len(story.seeds)) for place, name in enumerate(main)),
-            coverage(f"{anchor}-coverage", lines),
+        "name": visible(section.name),
+        "facts": ", ".join(f"{number:,} {name}" for name, number in section.facts.items()),
+        "reading": _reading(facts, section),
+        "results": _results(facts, section, main if measured else []),
+        "more": _more(facts, section, main),
+        "bars": shown(
+            *(bars(f"{anchor}-bars-{place}", name, models, seeds=len(facts.seeds)) for place, name in enumerate(main)),
+            coverage(f"{anchor}-coverage", models),
         ),
         "models": [
-            {"place": place, "label": visible(line.label), "colour": colour(place)}
-            for place, line in enumerate(lines)
-            if line.insights
+            {"place": place, "label": visible(model.label), "colour": colour(place)}
+            for place, model in enumerate(models)
+            if model.insights
         ],
-        "served_wide": kept(popularity(f"{anchor}-popularity", lines)),
-        "served": kept(
-            *(
-                groups(f"{anchor}-{by}-{metric}", lines, by, metric)
-                for by in ("popularity", "history")
-                for metric in ("recall", "ndcg")
-            )
+        "served_wide": shown(popularity(f"{anchor}-popularity", models)),
+        "served": shown(
+            accuracy_by_group(f"{anchor}-popularity-recall", models, "popularity", "recall"),
+            accuracy_by_group(f"{anchor}-popularity-ndcg", models, "popularity", "ndcg"),
+            accuracy_by_group(f"{anchor}-history-recall", models, "history", "recall"),
+            accuracy_by_group(f"{anchor}-history-ndcg", models, "history", "ndcg"),
         ),
-        "stages": limits["stages"] if any(len(line.stages) > limits["stages"] for line in lines) else 0,
-        "training": [
-            {"label": visible(line.label), "plots": found}
-            for place, line in enumerate(lines)
-            if (
-                found := kept(*(curves(f"{anchor}-{what}-{place}", line, what, **limits) for what in ("loss", "score")))
-            )
-        ],
-        "levels": _levels([(line.label, one["codewords"]) for line, one in generators]),
+        **_training(models, anchor, shown, total=sum(len(each.lines) for each in facts.sheets)),
+        **_generators(models, anchor, shown),
+    }
+
+
+def _training(models: Sequence[ModelRow], anchor: str, shown: _Shown, *, total: int) -> Json:
+    """The curves of each model; fewer stages and points of each, the more models (`total`) the whole page has."""
+    stages, points = max(3, min(8, _STAGES // total)), max(12, min(60, _POINTS // total))
+    training = []
+    for place, model in enumerate(models):
+        drawn = shown(
+            curves(f"{anchor}-loss-{place}", model, "loss", stages=stages, points=points),
+            curves(f"{anchor}-score-{place}", model, "score", stages=stages, points=points),
+        )
+        if drawn:
+            training.append({"label": visible(model.label), "plots": drawn})
+    return {"stages": stages if any(len(model.stages) > stages for model in models) else 0, "training": training}
+
+
+def _generators(models: Sequence[ModelRow], anchor: str, shown: _Shown) -> Json:
+    """What only MMGRec models have, of the first seed: Rec-IDs of all, gains and a user of the first that has them."""
+    insights = [(model, model.insights[0]) for model in models if model.insights]
+    own = [(model, insight.items, insight.generator) for model, insight in insights if insight.generator]
+    loud = next(((model, generator.gains) for model, _, generator in own if generator.gains), None)
+    known = next(((model, generator.user) for model, _, generator in own if generator.user), None)
+    return {
+        "levels": _levels([(model.label, generator.codewords) for model, _, generator in own]),
         "tokens": [
             {
-                "label": visible(line.label),
-                "plots": kept(
-                    codewords(f"{anchor}-codewords-{place}", one["codewords"]),
-                    prefixes(f"{anchor}-prefixes-{place}", one["prefixes"], one["items"]),
+                "label": visible(model.label),
+                "plots": shown(
+                    codewords(f"{anchor}-codewords-{place}", generator.codewords),
+                    prefixes(f"{anchor}-prefixes-{place}", generator.prefixes, items),
                 ),
             }
-            for place, (line, one) in enumerate(generators)
+            for place, (model, items, generator) in enumerate(own)
         ],
         "generator": visible(loud[0].label) if loud else "",
-        "gains": kept(*(gains(f"{anchor}-gains-{one['layer']}", one) for one in loud[1]["gains"])) if loud else [],
-        "user": _user(*known, anchor=anchor, kept=kept) if known else None,
+        "gains": shown(*(gains(f"{anchor}-gains-{layer.layer}", layer) for layer in loud[1])) if loud else [],
+        "user": _user(*known, anchor=anchor, shown=shown) if known else None,
     }
 
 
 # --------------------------------------------------------------------------- tables
 
 
-def _reading(story: PageFacts, sheet: DatasetSection) -> str:
-    part = "Test part" if any(line.figures for line in sheet.lines) else "There is no test part"
-    seeds = f", mean ± standard deviation over {len(story.seeds)} seeds" if len(story.seeds) > 1 else ", one seed"
-    told = f"{part}{seeds}; best bold, second best underlined."
-    if any(line.p is not None for line in sheet.lines):
-        told += (
-            f" Difference: {visible(sheet.first)} minus the model, by {main_metrics(story.metrics)[0]}; "
+def _reading(facts: PageFacts, section: DatasetSection) -> str:
+    """How to read the main table."""
+    part = "Test part" if any(model.figures for model in section.lines) else "There is no test part"
+    seeds = f", mean ± standard deviation over {len(facts.seeds)} seeds" if len(facts.seeds) > 1 else ", one seed"
+    sentences = f"{part}{seeds}; best bold, second best underlined."
+    if any(model.p is not None for model in section.lines):
+        sentences += (
+            f" Difference: {visible(section.first)} minus the model, by {main_metrics(facts.metrics)[0]}; "
             f"p of a paired t-test over users, corrected by Holm; * where p < {_SURE}."
         )
-    return told
+    return sentences
 
 
-def _results(story: PageFacts, sheet: DatasetSection, names: Sequence[str]) -> Json:
+def _results(facts: PageFacts, section: DatasetSection, metrics: Sequence[str]) -> Json:
     """The main table; a column that would be empty is left out."""
-    heads: list[tuple[str, Any]] = [(name, lambda line, name=name: _figure(line.figures.get(name))) for name in names]
-    heads += [
-        ("difference", lambda line: _difference(line)),
-        ("p", lambda line: _cell(None if line.p is None else f"{line.p:.2g}")),
-        ("fit (s)", lambda line: _cell(None if line.fit_seconds is None else f"{line.fit_seconds:,.1f}")),
-        ("ms per user", lambda line: _cell(None if line.rank_ms is None else f"{line.rank_ms:,.2f}")),
-        ("parameters", lambda line: _cell(None if line.parameters is None else f"{line.parameters:,}")),
-        ("memory (MiB)", lambda line: _cell(None if line.memory_mib is None else f"{line.memory_mib:,.0f}")),
-        ("defects", lambda line: _cell(str(line.defects) if line.defects else None)),
+    columns = [_test_column(metric) for metric in metrics]
+    columns += [
+        ("difference", _difference),
+        ("p", lambda model: _cell(None if model.p is None else f"{model.p:.2g}")),
+        ("fit (s)", lambda model: _cell(None if model.fit_seconds is None else f"{model.fit_seconds:,.1f}")),
+        ("ms per user", lambda model: _cell(None if model.rank_ms is None else f"{model.rank_ms:,.2f}")),
+        ("parameters", lambda model: _cell(None if model.parameters is None else f"{model.parameters:,}")),
+        ("memory (MiB)", lambda model: _cell(None if model.memory_mib is None else f"{model.memory_mib:,.0f}")),
+        ("defects", lambda model: _cell(str(model.defects) if model.defects else None)),
     ]
-    if any(line.seeds != len(story.seeds) for line in sheet.lines):
-        heads.insert(0, ("seeds", lambda line: _cell(f"{line.seeds} of {story.seeds_wanted}")))
-    return _table(f"Results on {visible(sheet.name)}", sheet, heads)
+    if any(model.seeds != len(facts.seeds) for model in section.lines):
+        columns.insert(0, ("seeds", lambda model: _cell(f"{model.seeds} of {facts.seeds_wanted}")))
+    return _table(f"Results on {visible(section.name)}", section, columns)
 
 
-def _more(story: PageFacts, sheet: DatasetSection, main: Sequence[str]) -> list[Json]:
-    rest = [name for name in story.metrics if name not in main]
+def _more(facts: PageFacts, section: DatasetSection, main: Sequence[str]) -> list[Json]:
+    """The tables that are folded away: other metrics, the validation part, tuned settings."""
+    rest = [metric for metric in facts.metrics if metric not in main]
     tables = []
-    if rest and any(line.figures for line in sheet.lines):
-        heads = [(name, lambda line, name=name: _figure(line.figures.get(name))) for name in rest]
-        tables.append(_table("All other metrics", sheet, heads))
-    if any(line.valid for line in sheet.lines):
-        heads = [(name, lambda line, name=name: _figure(line.valid.get(name))) for name in story.metrics]
-        tables.append(_table("Validation part", sheet, heads))
-    tuned = [(line, line.tuning) for line in sheet.lines if line.tuning]
+    if rest and any(model.figures for model in section.lines):
+        tables.append(_table("All other metrics", section, [_test_column(metric) for metric in rest]))
+    if any(model.valid for model in section.lines):
+        tables.append(_table("Validation part", section, [_valid_column(metric) for metric in facts.metrics]))
+    tuned = [(model.label, model.tuned) for model in section.lines if model.tuned]
     if tuned:
         tables.append(
             {
@@ -165,41 +187,50 @@ def _more(story: PageFacts, sheet: DatasetSection, main: Sequence[str]) -> list[
                 "left": [1],
                 "rows": [
                     {
-                        "label": visible(line.label),
+                        "label": visible(label),
                         "own": False,
                         "colour": "",
                         "cells": [
-                            {**_cell(_settings(tuning.chosen)), "text_column": True},
-                            _cell(str(tuning.tried)),
-                            _cell(visible(tuning.by)),
+                            {**_cell(_settings(choice.chosen)), "text_column": True},
+                            _cell(str(choice.trials)),
+                            _cell(visible(choice.by)),
                         ],
                     }
-                    for line, tuning in tuned
+                    for label, choice in tuned
                 ],
             }
         )
     return tables
 
 
+def _test_column(metric: str) -> Column:
+    return metric, lambda model: _measured(model.figures.get(metric))
+
+
+def _valid_column(metric: str) -> Column:
+    return metric, lambda model: _measured(model.valid.get(metric))
+
+
 def _settings(chosen: Mapping[str, Any] | None) -> str:
     return visible(", ".join(f"{name} = {value}" for name, value in chosen.items())) if chosen else "none could be"
 
 
-def _table(name: str, sheet: DatasetSection, heads: Sequence[tuple[str, Any]]) -> Json:
-    columns = [(head, [make(line) for line in sheet.lines]) for head, make in heads]
-    columns = [(head, cells) for head, cells in columns if any(cell["text"] != "–" for cell in cells)]
+def _table(name: str, section: DatasetSection, columns: Sequence[Column]) -> Json:
+    """One row for each model; columns without any value are left out."""
+    filled = [(head, [cell_of(model) for model in section.lines]) for head, cell_of in columns]
+    filled = [(head, cells) for head, cells in filled if any(cell["text"] != "–" for cell in cells)]
     return {
         "name": name,
-        "head": ["model", *(head for head, _ in columns)],
+        "head": ["model", *(head for head, _ in filled)],
         "left": [],
         "rows": [
             {
-                "label": visible(line.label),
-                "own": line.label == sheet.first,
+                "label": visible(model.label),
+                "own": model.label == section.first,
                 "colour": colour(place),
-                "cells": [cells[place] for _, cells in columns],
+                "cells": [cells[place] for _, cells in filled],
             }
-            for place, line in enumerate(sheet.lines)
+            for place, model in enumerate(section.lines)
         ],
     }
 
@@ -208,21 +239,21 @@ def _cell(text: str | None, mark: str = "", more: str = "") -> Json:
     return {"text": "–" if text is None else text, "mark": mark, "more": more, "text_column": False}
 
 
-def _figure(one: Measurement | None) -> Json:
-    if one is None:
+def _measured(value: Measurement | None) -> Json:
+    if value is None:
         return _cell(None)
-    more = "" if one.deviation is None else f"± {one.deviation:.4f}"
-    return _cell(f"{one.mean:.4f}", _MARKS.get(one.place, ""), more)
+    more = "" if value.deviation is None else f"± {value.deviation:.4f}"
+    return _cell(f"{value.mean:.4f}", _MARKS.get(value.place, ""), more)
 
 
-def _difference(line: ModelRow) -> Json:
-    if line.difference is None:
+def _difference(model: ModelRow) -> Json:
+    if model.difference is None:
         return _cell(None)
-    sure = line.p is not None and line.p < _SURE
-    return _cell(f"{line.difference:+.4f}{'*' if sure else ''}".replace("-", "−"))
+    sure = model.p is not None and model.p < _SURE
+    return _cell(f"{model.difference:+.4f}{'*' if sure else ''}".replace("-", "−"))
 
 
-def _levels(models: Sequence[tuple[str, Sequence[Json]]]) -> Json:
+def _levels(models: Sequence[tuple[str, Sequence[CodewordUse]]]) -> Json:
     """Vocabulary, use and perplexity of each level of each model."""
     return {
         "name": "Use of the vocabularies",
@@ -234,14 +265,14 @@ def _levels(models: Sequence[tuple[str, Sequence[Json]]]) -> Json:
                 "own": False,
                 "colour": "",
                 "cells": [
-                    {**_cell(level_name(one)), "text_column": True},
-                    _cell(f"{one['size']:,}"),
-                    _cell(f"{one['used']:,}", more=f"{one['used'] / max(one['size'], 1):.0%}"),
-                    _cell(f"{one['perplexity']:.1f}"),
+                    {**_cell(level_name(use)), "text_column": True},
+                    _cell(f"{use.size:,}"),
+                    _cell(f"{use.used:,}", more=f"{use.used / max(use.size, 1):.0%}"),
+                    _cell(f"{use.perplexity:.1f}"),
                 ],
             }
             for label, levels in models
-            for place, one in enumerate(levels)
+            for place, use in enumerate(levels)
         ],
     }
 
@@ -249,57 +280,53 @@ def _levels(models: Sequence[tuple[str, Sequence[Json]]]) -> Json:
 # --------------------------------------------------------------------------- one user
 
 
-def _user(line: ModelRow, user: Json, *, anchor: str, kept: Any) -> Json:
-    history, item = user["items"], user["item"]
+def _user(model: ModelRow, user: OneUser, *, anchor: str, shown: _Shown) -> Json:
+    """An example of a user, and why an item was recommended to them."""
     maps = [
         {
-            "title": f"Encoder layer {one['layer'] + 1}: scores between the items of his history, mean over the heads",
-            "plots": kept(
-                *(
-                    heat(f"{anchor}-{part}-{one['layer']}", one[part], part)
-                    for part in ("content", "relation", "attention")
-                )
-            ),
+            "title": f"Encoder layer {scores.layer + 1}: scores between the items of the history, mean over the heads",
+            "plots": shown(*heat_maps(anchor, scores)),
         }
-        for one in user["layers"]
+        for scores in user.layers
     ]
-    hits = f"{user['hits']} of his first {user['list']} recommendations are items that he liked afterwards"
+    hits = f"{user.hits} of their first {user.list} recommendations are items that they liked afterwards"
     text = (
-        f"User {visible(user['user'], 40)}, seen through {visible(line.label)}: {hits}. He is an example chosen for a "
-        f"short history and many hits, not an average. What the model read of him, by number:"
+        f"User {visible(user.user, 40)}, seen through {visible(model.label)}: {hits}. They are an example chosen for "
+        f"a short history and many hits, not an average. What the model read of them, by number:"
     )
-    liked = "which he did like" if user["liked"] else "which he is not known to like"
+    liked = "which they did like" if user.liked else "which they are not known to like"
     why = (
-        f"{_named(item)} is recommendation {user['place']} of this user, {liked}. Each box is one token of its Rec-ID: "
-        f"the probability of the token taken and of its best rivals, each with the most popular item behind it; tokens "
-        f"that lead only to items he knows are left out. The "
-        f"product over all boxes is the item's probability, {_percent(math.exp(user['log_probability']))}."
+        f"{_named(user.item)} is recommendation {user.place} of this user, {liked}. Each box is one token of its "
+        f"Rec-ID: the probability of the token taken and of its best rivals, each with the most popular item behind "
+        f"it; tokens that lead only to items they know are left out. The product over all boxes is the item's "
+        f"probability, {_percent(math.exp(user.log_probability))}."
     )
     steps = [
         {
-            "title": f"Token {step['level'] + 1}: {step['token']}",
-            "text": _chosen(step),
-            "choices": [_choice(one, place == 0) for place, one in enumerate([step, *step["others"]])],
+            "title": f"Token {step.level + 1}: {step.taken.token}",
+            "text": _rank_of(step),
+            "choices": [_choice(step.taken, taken=True), *(_choice(other, taken=False) for other in step.others)],
         }
-        for step in user["path"]
+        for step in user.path
     ]
-    return {"text": text, "history": [_named(one) for one in history], "maps": maps, "why": why, "steps": steps}
+    return {"text": text, "history": [_named(item) for item in user.items], "maps": maps, "why": why, "steps": steps}
 
 
-def _chosen(step: Json) -> str:
-    told = f"choice {step['rank']} of {step['open']} that hold something new to him"
-    return f"{told} ({step['children']} in all); {_items(step['items'])} under the prefix"
+def _rank_of(step: PathLevel) -> str:
+    """How the token taken compares with the others."""
+    rank = f"choice {step.rank} of {step.open} that hold something new to them"
+    return f"{rank} ({step.children} in all); {_items(step.taken.items)} under the prefix"
 
 
-def _choice(one: Json, taken: bool) -> Json:
-    new = "" if one["new"] == one["items"] else f", {one['new']} new to him"
-    behind = f"{_items(one['items'])}{new}: {_named(one['example'])}"
+def _choice(choice: TokenChoice, *, taken: bool) -> Json:
+    new = "" if choice.new == choice.items else f", {choice.new} new to them"
+    behind = f"{_items(choice.items)}{new}: {_named(choice.example)}"
     return {
         "taken": taken,
-        "text": f"{one['token']} · {behind}",
+        "text": f"{choice.token} · {behind}",
         "title": behind,
-        "percent": _percent(one["probability"]),
-        "width": f"{100 * min(max(one['probability'], 0.0), 1.0):.1f}",
+        "percent": _percent(choice.probability),
+        "width": f"{100 * min(max(choice.probability, 0.0), 1.0):.1f}",
     }
 
 
@@ -307,9 +334,9 @@ def _items(count: int) -> str:
     return "1 item" if count == 1 else f"{count:,} items"
 
 
-def _named(item: Mapping[str, str]) -> str:
-    title, name = visible(item["title"], _NAME), visible(item["id"], _NAME)
-    return f"{title} [{name}]" if item["title"] and item["title"] != item["id"] else name
+def _named(item: NamedItem) -> str:
+    title, name = visible(item.title, _NAME), visible(item.id, _NAME)
+    return f"{title} [{name}]" if item.title and item.title != item.id else name
 
 
 def _percent(probability: float) -> str:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.runs.files import user_parquet as user_parquet
     from mmgrec.runs.fitting import Judge as Judge
     from mmgrec.runs.fitting import fit_recommender as fit_recommender
-    from mmgrec.runs.fitting import num_parameters as num_parameters
     from mmgrec.runs.folder import RunFolder as RunFolder
     from mmgrec.runs.folder import identity as identity
     from mmgrec.runs.layout import INSIGHT as INSIGHT
@@ -51,7 +50,7 @@ else:
             "execution": ["RunOutcome", "execute"],
             "experiment": ["Experiment", "METRICS", "Model", "PARTS", "SECTIONS", "VALUES"],
             "files": ["user_parquet"],
-            "fitting": ["Judge", "fit_recommender", "num_parameters"],
+            "fitting": ["Judge", "fit_recommender"],
             "folder": ["RunFolder", "identity"],
             "layout": ["INSIGHT", "LOG", "PER_USER", "REPORT", "RESULTS", "recorded_versions", "slug"],
             "log": ["LogTee", "last_stages", "seconds_of"],

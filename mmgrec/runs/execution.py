@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from mmgrec.data import Dataset
-from mmgrec.errors import DataError, PluginError, RunError, SettingsError
+from mmgrec.errors import DataError, RunError, SettingsError
 from mmgrec.evaluation import SPLITS, Report, Split
 from mmgrec.guards import contained, list_warnings, third_parties
 from mmgrec.insight import recall_of_exact
@@ -186,7 +186,7 @@ class _Work:
         row = _Row(
             results=tuple(ModelResult.of(model.label, report, fit.seconds) for report in reports.values()),
             definitions=dict(last.definitions),
-            insight=insight,
+            insight=None if insight is None else insight.to_json(),
         )
         if isinstance(fit.fitted, FittedMMGRec):
             tensors["weights"] = fit.fitted.state()
@@ -210,12 +210,9 @@ class _Work:
             self.log.warn(alarm)
         order = torch.randperm(report.num_users, generator=context.generator("oracle"))
         sample = report.user[order[: self.experiment.options.oracle_users]].sort().values
-        gap: float | None = None
-        if sample.numel():
-            try:
-                gap = recall_of_exact(fitted, self.data, users=sample, mask=report.mask)
-            except PluginError as error:  # hours of fitting are not lost over a figure beside it
-                self.log.warn(f"the search is not held against the exact one: {error}")
+        gap = recall_of_exact(fitted, self.data, users=sample, mask=report.mask) if sample.numel() else None
+        if sample.numel() and gap is None:
+            self.log.warn("the gap to exact search is not measured: the decoder 'exact' cannot be loaded")
         decoding = Decoding(
             users=report.num_users, **vars(report.defects), recall_of_exact=gap, exact_users=sample.numel()
         )

@@ -14,11 +14,10 @@ import torch
 from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import Mask, Report, Split, evaluate
 from mmgrec.guards import checked_fitted
-from mmgrec.insight import insight
+from mmgrec.insight import ModelInsight, insight
 from mmgrec.interfaces import Context, FittedRecommender, Metric, Recommender
-from mmgrec.storage import Json
 
-__all__ = ["Fit", "Judge", "fit_recommender", "num_parameters", "without_test"]
+__all__ = ["Fit", "Judge", "fit_recommender", "without_test"]
 
 _LISTS = 20  # of each list, at most, are looked at for the page
 
@@ -69,7 +68,7 @@ class Judge:
         data = self.data if split == "test" else without_test(self.data)
         return evaluate(fitted, data, split=split, metrics=self.metrics, top_k=self.top_k, mask=mask or self.mask)
 
-    def insight(self, fitted: FittedRecommender, report: Report) -> tuple[Json | None, str]:
+    def insight(self, fitted: FittedRecommender, report: Report) -> tuple[ModelInsight | None, str]:
         """What the page shows of a model; None, with the reason, where that fails: no fit is lost over a picture."""
         try:
             lists = report.item[:, :_LISTS]
@@ -77,11 +76,3 @@ class Judge:
         except Exception as error:
             return None, f"{type(error).__name__}: {error}"
         return facts, ""
-
-
-def num_parameters(fitted: FittedRecommender) -> int | None:
-    """Numbers in the tensors that ranking needs; None where a model does not tell."""
-    try:
-        return sum(tensor.numel() for tensor in fitted.state().values() if tensor.is_floating_point())
-    except NotImplementedError:
-        return None

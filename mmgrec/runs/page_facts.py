@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmgrec.errors import RunError
 from mmgrec.evaluation import SPLITS, Spread, best_places, main_metrics
+from mmgrec.insight import ModelInsight
 from mmgrec.report import DatasetSection, ModelRow, PageFacts, measurements, milliseconds_each
 from mmgrec.runs.comparison import Comparison, compare
 from mmgrec.runs.folder import RunFolder
@@ -27,7 +28,10 @@ def run_facts(folder: Path) -> PageFacts:
     results = RunResults.read(folder / RESULTS)
     record = read_record(RunRecord, folder / RUN) if (folder / RUN).is_file() else None
     stages = log_stages(folder / LOG, results.labels)
-    insights = json_if_there(folder / INSIGHT).get("models", {})
+    insights = {
+        label: ModelInsight.of_json(payload, where=f"{folder / INSIGHT}, model {label!r}")
+        for label, payload in json_if_there(folder / INSIGHT).get("models", {}).items()
+    }
     tests = _tests(folder, results)
     figures = {
         split: {
@@ -56,7 +60,7 @@ def run_facts(folder: Path) -> PageFacts:
                 p=None if test is None else test.test.p_holm,
                 fit_seconds=result.seconds.fit,
                 rank_ms=milliseconds_each(result.seconds.recommend, result.num_users),
-                parameters=insight.get("parameters") if insight else None,
+                parameters=insight.parameters if insight else None,
                 insights=[insight] if insight else [],
                 stages=stages.get(label, []),
             )

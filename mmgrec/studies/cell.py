@@ -23,6 +23,7 @@ from mmgrec.data import Dataset
 from mmgrec.errors import DataError, UserError
 from mmgrec.evaluation import Mask, Report
 from mmgrec.guards import checked_data, contained
+from mmgrec.insight import num_parameters
 from mmgrec.interfaces import Context, DatasetSource, FittedRecommender, Metric, Reporter, Silent
 from mmgrec.recommender import FittedMMGRec, MMGRec
 from mmgrec.registry import Registry
@@ -39,7 +40,6 @@ from mmgrec.runs import (
     fit_recommender,
     last_stages,
     now,
-    num_parameters,
     peak_mib,
     recorded_versions,
     seconds_of,
@@ -267,7 +267,7 @@ class _Work:
         if facts is None:
             self.log.warn(f"no insight: {fault}")
             return f"failed: {fault}"
-        self.home.write(INSIGHT, json_bytes(facts))
+        self.home.write(INSIGHT, json_bytes(facts.to_json()))
         return None
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from mmgrec.errors import RunError
 from mmgrec.evaluation import best_places, main_metrics
-from mmgrec.report import DatasetSection, ModelRow, PageFacts, TuningFacts, measurements, milliseconds_each
+from mmgrec.insight import ModelInsight
+from mmgrec.report import DatasetSection, ModelRow, PageFacts, TunedSettings, measurements, milliseconds_each
 from mmgrec.runs import INSIGHT, RESULTS, run_facts
-from mmgrec.storage import json_if_there, read_record
+from mmgrec.storage import read_json, read_record
 from mmgrec.studies.layout import CELL, CELLS, STUDY
 from mmgrec.studies.results import CellResult, DatasetResults, ModelResults, StudyResults, StudyTest, Tuning
 
@@ -83,7 +84,7 @@ def _section(
 def _row(
     folder: Path, model: ModelResults, first: CellResult | None, test: StudyTest | None, places: dict[str, int]
 ) -> ModelRow:
-    found = [json_if_there(folder / CELLS / name / INSIGHT) for name in model.cells]
+    files = [folder / CELLS / name / INSIGHT for name in model.cells]
     return ModelRow(
         label=model.model,
         plugin=model.plugin,
@@ -97,11 +98,11 @@ def _row(
         parameters=model.parameters,
         memory_mib=model.peak_memory_mib,
         defects=model.defects,
-        tuning=_tuning(model.tuned),
-        insights=[insight for insight in found if insight],
+        tuned=_tuned(model.tuned),
+        insights=[ModelInsight.of_json(read_json(file), where=str(file)) for file in files if file.is_file()],
         stages=() if first is None else first.history,
     )
 
 
-def _tuning(tuned: Tuning | None) -> TuningFacts | None:
-    return None if tuned is None else TuningFacts(by=tuned.by, chosen=tuned.chosen, tried=len(tuned.trials))
+def _tuned(tuning: Tuning | None) -> TunedSettings | None:
+    return None if tuning is None else TunedSettings(by=tuning.by, chosen=tuning.chosen, trials=len(tuning.trials))

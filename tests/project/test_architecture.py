@@ -68,7 +68,7 @@ ROOMS: dict[str, set[str]] = {
     "report": {"insight", "evaluation", "storage"},
     "runs": {"report", "insight", "evaluation", "recommender", "guards", "recid", "data", "interfaces", "registry",
              "settings", "storage"},
-    "studies": {"runs", "report", "evaluation", "recommender", "guards", "recid", "data", "interfaces",
+    "studies": {"runs", "report", "insight", "evaluation", "recommender", "guards", "recid", "data", "interfaces",
                 "registry", "settings", "storage"},
     "serving": {"runs", "evaluation", "interfaces", "data", "storage", "settings"},
     "testing": {"interfaces", "data", "recid", "settings", "evaluation", "synthetic"},

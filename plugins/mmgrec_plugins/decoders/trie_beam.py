@@ -10,8 +10,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from mmgrec.generator import RecordableDecoder
-from mmgrec.interfaces import Exclusion, NodeScores, Stepper, TokenScores
+from mmgrec.interfaces import Exclusion, NodeScores, RecordableDecoder, Stepper, TokenScores
 from mmgrec.recid import Trie
 from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree, sizes
 from mmgrec_plugins.decoders.leaves import best_items, forbidden_leaves, level_of
@@ -30,7 +29,7 @@ class TrieBeam(RecordableDecoder):
         return self.search(stepper, trie, top_k=top_k, forbidden=forbidden_leaves(trie, exclusion))
 
     def decode_static(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
-        """See `mmgrec.generator.recording.RecordableDecoder.decode_static`."""
+        """See `mmgrec.interfaces.RecordableDecoder.decode_static`."""
         return self.search(stepper, trie, top_k=top_k, forbidden=forbidden_leaves(trie, exclusion, static=True))
 
     def cannot_record(self, trie: Trie, *, top_k: int, dtype: torch.dtype) -> str:

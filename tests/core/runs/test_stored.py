@@ -86,4 +86,4 @@ def test_what_is_no_run_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run" / RESULTS).write_text("{}")
     with pytest.raises(RunError) as error:
         mmgrec.open(tmp_path / "run")
-    assert error.value.code == "storage.damaged"
+    assert error.value.code == "storage.damaged-file"
