@@ -103,12 +103,13 @@ def problem(error: UserError) -> None:
         out.print(f"[red]error:[/] {_safe(str(error))}", soft_wrap=True)
 
 
-def fault(error: BaseException) -> None:
-    """Our own mistake."""
+def fault(error: BaseException, plugin: Plugin | None = None) -> None:
+    """A mistake that is not the user's: of the package whose command was called, else ours."""
     line = f"{type(error).__name__}: {' '.join(str(error).split())}"
     out = _out(stderr=True)
-    out.print(f"[red]internal error:[/] {_safe(line)}", soft_wrap=True)
-    out.print("This is a fault of mmgrec or of a plugin; run the command again with --debug to see where.")
+    out.print(f"[red]internal error:[/] {_safe(f'{plugin}: {line}' if plugin else line)}", soft_wrap=True)
+    whose = f"{_safe(plugin.distribution)}; tell its author, or" if plugin else "mmgrec or of a plugin;"
+    out.print(f"This is a fault of {whose} run the command again with --debug to see where.", soft_wrap=True)
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: int = 0) -> None:
