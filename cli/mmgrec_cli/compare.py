@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmgrec_cli import options as given
-from mmgrec_cli import render
+from mmgrec_cli import options, render
 
 __all__ = ["compare"]
 
@@ -20,15 +19,16 @@ def compare(
     runs: RunPaths,
     metric: Annotated[str, typer.Option("--metric", help="What is compared.")] = "recall@10",
     split: Annotated[str, typer.Option("--split", help="test or valid.")] = "test",
-    json: given.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Test the first run's model against all others, paired over users (t-test, corrected by Holm)."""
     from mmgrec.evaluation import SPLITS
     from mmgrec.runs import StoredRun
     from mmgrec.runs import compare as tested
 
-    part = given.one_of("--split", split, SPLITS)
-    rows = [one.as_dict() for one in tested([StoredRun.open(path) for path in runs], metric=metric, split=part)]
+    part = options.one_of("--split", split, SPLITS)
+    tests = tested([StoredRun.open(path) for path in runs], metric=metric, split=part)
+    rows = [test.as_dict() for test in tests]
     if json:
         render.as_json(rows)
     else:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmgrec_cli import options as given
-from mmgrec_cli import render
+from mmgrec_cli import options, render
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +23,10 @@ Label = Annotated[str, typer.Option("--model", help="Which of the run's models."
 
 
 def recommend(
-    run: given.RunPath,
+    run: options.RunPath,
     users: Annotated[Path, typer.Option("--users", help="User ids: text, .jsonl or .parquet.", metavar="FILE")],
     out: Annotated[Path, typer.Option("--out", help="A .parquet or .jsonl file; or a folder.", metavar="FILE|DIR")],
-    top_k: Annotated[int, typer.Option("-k", "--top-k", help="Items for each user.", min=1, max=given.LONGEST)] = 10,
+    top_k: Annotated[int, typer.Option("-k", "--top-k", help="Items for each user.", min=1, max=options.LONGEST)] = 10,
     allow: Annotated[str, typer.Option("--allow", help="Only these items: a file of ids.", metavar="FILE")] = "",
     exclude: Annotated[
         str, typer.Option("--exclude", help="Never again what is in: train, train+valid or all.")
@@ -36,9 +35,9 @@ def recommend(
         int, typer.Option("--shard-size", help="Users a file, where --out is a folder.", min=1, max=10**9)
     ] = 100_000,
     model: Label = "mmgrec",
-    data: given.Data = "",
-    device: given.Device = "cpu",
-    json: given.Json = False,
+    data: options.Data = "",
+    device: options.Device = "cpu",
+    json: options.Json = False,
 ) -> None:
     """Write recommendations for users: user, rank, item, score, in the data's own ids.
 
@@ -49,12 +48,12 @@ def recommend(
     from mmgrec.guards import contained
     from mmgrec.runs import StoredRun
 
-    excluded = given.one_of("--exclude", exclude, KNOWN)
+    excluded = options.one_of("--exclude", exclude, KNOWN)
     sharded = serving.format_of(out) is None
-    chosen = given.device_of(device)
+    chosen = options.device_of(device)
     opened = StoredRun.open(run, data_path=data or None)
     dataset = opened.data()
-    wanted = serving.user_numbers(serving.read_ids(users, "user"), dataset, where=str(users))
+    numbers = serving.user_numbers(serving.read_ids(users, "user"), dataset, where=str(users))
     allowed = serving.allowed_items(Path(allow), dataset) if allow else None
     fitted = opened.fitted(model, device=chosen)
 
@@ -72,11 +71,11 @@ def recommend(
                 "allow": "" if allowed is None else sha256(allowed.numpy().tobytes()).hexdigest(),
             }
             shards = serving.Shards(path=out, size=shard_size)
-            rows = shards.write_users(wanted, dataset, answer, asked=asked, note=render.note)
+            rows = shards.write_users(numbers, dataset, answer, asked=asked, note=render.note)
         else:
-            rows = serving.write(out, answer(wanted), dataset)
-    facts = {"run": run.as_posix(), "model": model, "users": wanted.numel(), "rows": rows, "out": out.as_posix()}
+            rows = serving.write(out, answer(numbers), dataset)
+    facts = {"run": run.as_posix(), "model": model, "users": numbers.numel(), "rows": rows, "out": out.as_posix()}
     if json:
         render.as_json(facts)
     else:
-        render.text(f"{rows} recommendations for {wanted.numel()} users are in {out}")
+        render.text(f"{rows} recommendations for {numbers.numel()} users are in {out}")
