@@ -1,16 +1,17 @@
 """One hook per extension point. This page is all that a plugin author has to implement.
 
 Each hook gets ``register(name, target, *, summary="")`` and calls it as often as it likes; ``target`` is a class or,
-better, ``"package.module:Class"``, which is imported only when the plugin is used. Knows neither torch nor the parts.
+better, ``"package.module:Class"``, which is imported only when the plugin is used. Commands are functions, and always
+given as text.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pluggy
 
-__all__ = ["GROUP", "KINDS", "Register", "hookimpl", "hookspec"]
+__all__ = ["GROUP", "KINDS", "Kind", "Register", "hookimpl", "hookspec"]
 
 GROUP = "mmgrec"  # the entry-point group, and pluggy's project name
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -58,13 +59,29 @@ def mmgrec_metrics(register: Register) -> None:
     """Metrics: judged recommendations -> numbers (`mmgrec.interfaces.Metric`)."""
 
 
-#: kind -> (hook, name of the abstract class in mmgrec.interfaces)
-KINDS: dict[str, tuple[str, str]] = {
-    "quantizer": ("mmgrec_quantizers", "Quantizer"),
-    "collisions": ("mmgrec_collision_resolvers", "CollisionResolver"),
-    "position": ("mmgrec_positional_schemes", "PositionalScheme"),
-    "decoder": ("mmgrec_decoders", "Decoder"),
-    "recommender": ("mmgrec_recommenders", "Recommender"),
-    "dataset": ("mmgrec_datasets", "DatasetSource"),
-    "metric": ("mmgrec_metrics", "Metric"),
+@hookspec
+def mmgrec_commands(register: Register) -> None:
+    """Subcommands of ``mmgrec``: ``"package.module:name"`` of a function annotated in Typer's way, or a `typer.Typer`.
+
+    A shipped command keeps its name, whoever else claims it.
+    """
+
+
+class Kind(NamedTuple):
+    """What a hook registers."""
+
+    hook: str
+    interface: str | None  # the abstract class in mmgrec.interfaces; None: a function, that is a command
+
+
+#: the kind's name, as `mmgrec plugins` lists it and `Registry.find` takes it -> its hook and interface
+KINDS: dict[str, Kind] = {
+    "quantizer": Kind("mmgrec_quantizers", "Quantizer"),
+    "collisions": Kind("mmgrec_collision_resolvers", "CollisionResolver"),
+    "position": Kind("mmgrec_positional_schemes", "PositionalScheme"),
+    "decoder": Kind("mmgrec_decoders", "Decoder"),
+    "recommender": Kind("mmgrec_recommenders", "Recommender"),
+    "dataset": Kind("mmgrec_datasets", "DatasetSource"),
+    "metric": Kind("mmgrec_metrics", "Metric"),
+    "command": Kind("mmgrec_commands", None),
 }

@@ -1,6 +1,7 @@
 """The command ``mmgrec``: parse, call the core, render. Torch is imported only by commands that compute.
 
-Exit codes: 0 fine, 2 the user's mistake (one sentence), 1 ours; 130 and 143 where a signal ended the run.
+Exit codes: 0 fine, 2 the user's mistake (one sentence), 1 ours or another package's; 130 and 143 where a signal ended
+the run. What is shipped is put together here; `mmgrec_cli.third_party` adds the commands of other packages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typer
 
 from mmgrec import __version__
 from mmgrec.errors import RunError, SettingsError, UserError, reason_of
-from mmgrec_cli import render
+from mmgrec_cli import render, third_party
 from mmgrec_cli.compare import compare
 from mmgrec_cli.config import config_show
 from mmgrec_cli.data import data_check, data_features, data_import
@@ -28,10 +29,11 @@ from mmgrec_cli.report import report
 from mmgrec_cli.run import run
 from mmgrec_cli.study import study
 
-__all__ = ["app", "main"]
+__all__ = ["app", "config_commands", "data_commands", "main"]
 
 app = typer.Typer(
     name="mmgrec",
+    cls=third_party.Commands,
     help="Generative recommendation over multimodal items, from replaceable parts.",
     epilog="Example: mmgrec run --data PATH --baselines popularity,lightgcn",
     no_args_is_help=True,
@@ -64,8 +66,8 @@ def _options(
 ) -> None: ...
 
 
-_config = typer.Typer(help="Settings.", no_args_is_help=True, rich_markup_mode=None)
-_data = typer.Typer(help="Data folders.", no_args_is_help=True, rich_markup_mode=None)
+config_commands = typer.Typer(help="Settings.", no_args_is_help=True, rich_markup_mode=None)
+data_commands = typer.Typer(help="Data folders.", no_args_is_help=True, rich_markup_mode=None)
 app.command("run", epilog="Example: mmgrec run --data PATH --baselines popularity,lightgcn --seed 1")(run)
 app.command("plugins", epilog="Example: mmgrec plugins --json")(plugins)
 app.command("ids", epilog="Example: mmgrec ids runs/synthetic-1a2b3c4d")(ids)
@@ -74,14 +76,16 @@ app.command("evaluate", epilog="Example: mmgrec evaluate RUN --mask train -k 20"
 app.command("compare", epilog="Example: mmgrec compare RUN RUN --metric ndcg@10")(compare)
 app.command("report", epilog="Example: mmgrec report runs/synthetic-1a2b3c4d")(report)
 app.command("study", epilog="Example: mmgrec study overall --data PATH PATH --seeds 5 --jobs 2 --out DIR")(study)
-_data.command("import", epilog="Example: mmgrec data import ratings.csv --out shop --features visual=visual.parquet")(
-    data_import
+data_commands.command(
+    "import", epilog="Example: mmgrec data import ratings.csv --out shop --features visual=visual.parquet"
+)(data_import)
+data_commands.command("features", epilog="Example: mmgrec data features shop --from title,text --dim 64")(data_features)
+data_commands.command("check", epilog="Example: mmgrec data check PATH")(data_check)
+config_commands.command("show", epilog="Example: mmgrec config show --quantizer hk-means --toml > run.toml")(
+    config_show
 )
-_data.command("features", epilog="Example: mmgrec data features shop --from title,text --dim 64")(data_features)
-_data.command("check", epilog="Example: mmgrec data check PATH")(data_check)
-_config.command("show", epilog="Example: mmgrec config show --quantizer hk-means --toml > run.toml")(config_show)
-app.add_typer(_data, name="data")
-app.add_typer(_config, name="config")
+app.add_typer(data_commands, name="data")
+app.add_typer(config_commands, name="config")
 
 
 @contextmanager
@@ -103,39 +107,38 @@ def _of_the_system(error: OSError) -> UserError | None:
     """A file that the system refuses, where no part of the core had words for it: too long a name, no permission."""
     if not isinstance(error.filename, str | bytes):
         return None
-    return RunError(reason_of(error), where=str(error.filename), remedy="check the path")
+    return RunError(reason_of(error), where=str(error.filename), remedy="check the path", code="cli.refused-file")
 
 
-def _refuse_control_characters(given: Sequence[str]) -> None:
+def _refuse_control_characters(words: Sequence[str]) -> None:
     """No file, id or setting is named with one; a terminal that prints it may do anything."""
-    for one in given:
-        if any(letter < " " and letter not in "\t\n" for letter in one):
-            raise SettingsError([f"{one[:40]!r} holds a control character"], remedy="leave it out")
+    for word in words:
+        if any(letter < " " and letter not in "\t\n" for letter in word):
+            raise SettingsError(
+                [f"{word[:40]!r} holds a control character"], remedy="leave it out", code="cli.control-character"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> Never:
     """Run the command line and exit."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in given
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    commands = None
     try:
-        _refuse_control_characters(given)
+        commands = typer.main.get_command(app)
+        _refuse_control_characters(words)
         with _signals():
-            app(args=[one for one in given if one != "--debug"], prog_name="mmgrec")
+            commands(args=[word for word in words if word != "--debug"], prog_name="mmgrec")
     except Stopped as stop:
         render.note(f"stopped by {stop}; the same command resumes")
         sys.exit(stop.code)
-    except (UserError, OSError) as error:
+    except Exception as error:
         if debug:
             raise
-        told = error if isinstance(error, UserError) else _of_the_system(error)
-        if told is None:
-            render.fault(error)
-            sys.exit(1)
-        render.problem(told)
-        sys.exit(2)
-    except Exception as error:  # anything that is not the user's mistake is ours, or a plugin's
-        if debug:
-            raise
-        render.fault(error)
+        mistake = _of_the_system(error) if isinstance(error, OSError) else error
+        if isinstance(mistake, UserError):
+            render.problem(mistake)
+            sys.exit(2)
+        render.fault(error, third_party.called(commands))  # not the user's mistake: ours, or a plugin's
         sys.exit(1)
     sys.exit(0)

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmgrec_cli import options as given
-from mmgrec_cli import render
+from mmgrec_cli import options, render
 
 __all__ = ["data_check", "data_features", "data_import"]
 
@@ -39,7 +38,7 @@ def data_import(
     item_list: Annotated[
         str, typer.Option("--item-list", help="The items of the rows of .npy features, one id a line.", metavar="FILE")
     ] = "",
-    json: given.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Make a data folder from the files that you have."""
     from mmgrec.readers import Extras, import_data, source_of
@@ -60,23 +59,23 @@ def data_import(
     settings = {name: value for name, value in columns.items() if value not in ("", None)}
     name, why, source = source_of(path, settings, name=format_name)
     render.note(f"format: {name} ({why})")
-    made = import_data(source, out, extras_of=extras, note=render.note)
+    contents = import_data(source, out, extras_of=extras, note=render.note)
     facts = {
         "out": out.as_posix(),
         "format": name,
-        "users": made.num_users,
-        "items": made.num_items,
-        "interactions": len(made.user),
-        "timestamp": made.timestamp is not None,
-        "split": made.part is not None,
-        "features": {one: list(table.shape) for one, table in made.features.items()},
-        "bags": {one: table.num_words for one, table in made.bags.items()},
+        "users": contents.num_users,
+        "items": contents.num_items,
+        "interactions": len(contents.user),
+        "timestamp": contents.timestamp is not None,
+        "split": contents.part is not None,
+        "features": {modality: list(table.shape) for modality, table in contents.features.items()},
+        "bags": {modality: bag.num_words for modality, bag in contents.bags.items()},
     }
     if json:
         render.as_json(facts)
     else:
         render.text(
-            f"{out}: {made.num_users} users, {made.num_items} items, {len(made.user)} interactions; "
+            f"{out}: {contents.num_users} users, {contents.num_items} items, {len(contents.user)} interactions; "
             f"look it over with mmgrec data check {out}"
         )
 
@@ -89,13 +88,13 @@ def _files(option: str, pairs: list[str]) -> dict[str, Path]:
     """
     from mmgrec.errors import SettingsError
 
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for pair in pairs:
         name, equals, file = pair.partition("=")
-        if not equals or not name or not file or name in found:
-            raise SettingsError([f"{option} {pair!r} is not NAME=FILE, each name once"])
-        found[name] = Path(file)
-    return found
+        if not equals or not name or not file or name in files:
+            raise SettingsError([f"{option} {pair!r} is not NAME=FILE, each name once"], code="cli.not-name-file")
+        files[name] = Path(file)
+    return files
 
 
 def data_features(
@@ -109,29 +108,29 @@ def data_features(
         str, typer.Option("--model", help="A model on this machine; nothing is fetched.", metavar="FOLDER")
     ] = "",
     name: Annotated[str, typer.Option("--name", help="Of the modality; text, or visual.", metavar="NAME")] = "",
-    json: given.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Make features of a data folder's items from their texts or pictures, offline."""
     from mmgrec.folder import METHODS, add_features
 
-    made = add_features(
+    file = add_features(
         folder,
-        method=given.one_of("--method", method, METHODS),
-        columns=[one.strip() for one in column.split(",") if one.strip()],
+        method=options.one_of("--method", method, METHODS),
+        columns=[part.strip() for part in column.split(",") if part.strip()],
         name=name,
         dim=dim,
         model=Path(model) if model else None,
         note=render.note,
     )
     if json:
-        render.as_json({"out": made.as_posix()})
+        render.as_json({"out": file.as_posix()})
     else:
-        render.text(f"{made} is made")
+        render.text(f"{file} is made")
 
 
 def data_check(
     path: Annotated[Path, typer.Argument(help="A data folder.", metavar="PATH", show_default=False)],
-    json: given.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Say what is in a data folder, and what is wrong with it; exit code 2 if it cannot be used."""
     from mmgrec.folder import check_folder

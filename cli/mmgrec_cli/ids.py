@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from mmgrec_cli import options as given
-from mmgrec_cli import render
+from mmgrec_cli import options, render
 
 __all__ = ["ids"]
 
 
-def ids(run: given.RunPath, json: given.Json = False) -> None:
+def ids(run: options.RunPath, json: options.Json = False) -> None:
     """Show the health of a run's Rec-IDs, level by level."""
     from mmgrec.runs import StoredRun
 

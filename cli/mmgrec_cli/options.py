@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, TypeVar, get_type_hints
 
 import typer
 
@@ -21,6 +25,7 @@ __all__ = [
     "Data",
     "DecoderName",
     "Device",
+    "Given",
     "Json",
     "Mask",
     "Position",
@@ -31,6 +36,7 @@ __all__ = [
     "device_of",
     "experiment_of",
     "one_of",
+    "spread",
     "use_threads",
 ]
 
@@ -64,20 +70,47 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunPath = Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN", show_default=False)]
 
 
-def experiment_of(
-    *,
-    quantizer: str | None = None,
-    collisions: str | None = None,
-    position: str | None = None,
-    decoder: str | None = None,
-    data: str | None = None,
-    baselines: str | None = None,
-    preset: list[str] | None = None,
-    sets: list[str] | None = None,
-    config: str | None = None,
-    seed: int | None = None,
-    mask: str | None = None,
-) -> Experiment:
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What an experiment is made of, as the command line gives it: each field is an option.
+
+    A command that makes an experiment has a first parameter `given` of this class, and stands under `spread`.
+    """
+
+    quantizer: QuantizerName = ""
+    collisions: Collisions = ""
+    position: Position = ""
+    decoder: DecoderName = ""
+    data: Data = ""
+    baselines: Baselines = ""
+    preset: Preset = field(default_factory=list)
+    sets: Sets = field(default_factory=list)
+    config: Config = ""
+
+
+def spread(command: Callable[Concatenate[Given, ...], None]) -> Callable[..., None]:
+    """The command as Typer can read it: in place of its parameter `given` the options of `Given`, then its others."""
+    types = get_type_hints(Given, include_extras=True)
+    default = Given()
+    declared = [
+        Parameter(
+            option.name, Parameter.KEYWORD_ONLY, default=getattr(default, option.name), annotation=types[option.name]
+        )
+        for option in fields(Given)
+    ]
+    _, *others = signature(command, eval_str=True).parameters.values()
+    declared += [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in others]
+
+    @wraps(command)
+    def spread_out(**values: Any) -> None:  # Any: as Typer has parsed them
+        command(Given(**{name: values.pop(name) for name in types}), **values)
+
+    spread_out.__signature__ = Signature(declared)  # type: ignore[attr-defined]
+    spread_out.__annotations__ = {parameter.name: parameter.annotation for parameter in declared}
+    return spread_out
+
+
+def experiment_of(given: Given | None = None, *, seed: int | None = None, mask: str = "") -> Experiment:
     """Preset, then configuration, then ``--set``, then flags.
 
     Raises:
@@ -85,30 +118,33 @@ def experiment_of(
     """
     from mmgrec.settings import apply_sets, merge, read_toml
 
+    given = given or Given()
     base: dict[str, Any] = {}  # Any: TOML
-    if config:
-        path = Path(config)
+    if given.config:
+        path = Path(given.config)
         base = read_toml(path / "run.toml" if path.is_dir() else path)
         base.pop("fingerprint", None)
     from mmgrec.runs import SECTIONS, Experiment
 
     flags: dict[str, Any] = {}  # Any: TOML
-    names = {"quantizer": quantizer, "collisions": collisions, "position": position, "decoder": decoder}
-    flags |= {part: {"name": name} for part, name in names.items() if name}
-    if data:
-        flags["data"] = {"name": "folder", "path": data}
+    for part in ("quantizer", "collisions", "position", "decoder"):
+        if name := getattr(given, part):
+            flags[part] = {"name": name}
+    if given.data:
+        flags["data"] = {"name": "folder", "path": given.data}
         if base.get("data", {}).get("name", "folder") != "folder":
             base["data"] = {}
-    if preset:
-        flags["preset"] = preset[0]
-        flags["compare"] = {one: {} for one in preset[1:] if one != preset[0]}
+    if given.preset:
+        first, *others = given.preset
+        flags["preset"] = first
+        flags["compare"] = {preset: {} for preset in others if preset != first}
     flags |= {key: value for key, value in (("seed", seed), ("mask", mask)) if value not in (None, "")}
-    if baselines:
-        wanted = list(dict.fromkeys(one.strip() for one in baselines.split(",") if one.strip()))
+    if given.baselines:
+        labels = list(dict.fromkeys(label.strip() for label in given.baselines.split(",") if label.strip()))
         known = base.get("baselines", {})
-        base["baselines"] = {one: known.get(one, {}) if isinstance(known, dict) else {} for one in wanted}
+        base["baselines"] = {label: known.get(label, {}) if isinstance(known, dict) else {} for label in labels}
     problems: list[str] = []
-    over = merge(apply_sets(sets or [], parts=SECTIONS, problems=problems), flags)
+    over = merge(apply_sets(given.sets, parts=SECTIONS, problems=problems), flags)
     return Experiment.of(base, over=over, problems=problems)
 
 
@@ -129,7 +165,9 @@ def device_of(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(
-            [f"--device {name}: not usable here ({str(error).splitlines()[0]})"], remedy="try --device cpu"
+            [f"--device {name}: not usable here ({str(error).splitlines()[0]})"],
+            remedy="try --device cpu",
+            code="cli.no-such-device",
         ) from None
     return device
 
@@ -149,7 +187,7 @@ def one_of(option: str, value: str, known: tuple[Choice, ...]) -> Choice:
     """
     from mmgrec.errors import SettingsError, near_miss
 
-    for one in known:
-        if one == value:
-            return one
-    raise SettingsError([f"{option} {value!r} is unknown; {near_miss(value, known)}"])
+    for choice in known:
+        if choice == value:
+            return choice
+    raise SettingsError([f"{option} {value!r} is unknown; {near_miss(value, known)}"], code="cli.unknown-choice")

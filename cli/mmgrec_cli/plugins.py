@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from mmgrec_cli import options as given
-from mmgrec_cli import render
+from mmgrec_cli import options, render
 
 __all__ = ["plugins"]
 
 
-def plugins(json: given.Json = False) -> None:
+def plugins(json: options.Json = False) -> None:
     """List every installed plugin, the broken ones too."""
     from mmgrec.registry import Registry
 
-    found = Registry.discover().plugins
+    plugins = Registry.discover().plugins
     if json:
-        render.as_json([plugin.row() for plugin in found])
+        render.as_json([plugin.row() for plugin in plugins])
     else:
-        render.plugins(found)
+        render.plugins(plugins)

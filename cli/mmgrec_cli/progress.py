@@ -21,12 +21,12 @@ class Watcher:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._total = 0
-        self._begun = self._told = 0.0
+        self._begun = self._spoken = 0.0  # when the stage began, and when its last line was
 
     def begin(self, stage: str, total: int) -> None:
         self.close()
         self._total, self._begun = total, time.monotonic()
-        self._told = self._begun
+        self._spoken = self._begun
         console = render.stderr_console()
         if console.is_terminal and total > 1:
             self._bar = Progress(
@@ -43,17 +43,19 @@ class Watcher:
 
     def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, facts=_told(facts))
+            self._bar.update(self._task, completed=done, facts=_in_words(facts))
             return
         now = time.monotonic()
-        if now - self._told >= _EVERY:
-            self._told = now
+        if now - self._spoken >= _EVERY:
+            self._spoken = now
             left = (now - self._begun) / max(done, 1) * (self._total - done)
-            render.note(f"{stage}: {done}/{self._total}, {_told(facts)}, {_clock(left)} left at most")
+            render.note(f"{stage}: {done}/{self._total}, {_in_words(facts)}, {render.clock(left)} left at most")
 
     def end(self, stage: str, facts: Mapping[str, float]) -> None:
         self.close()
-        render.note(f"{stage}: done in {_clock(time.monotonic() - self._begun)}{', ' if facts else ''}{_told(facts)}")
+        render.note(
+            f"{stage}: done in {render.clock(time.monotonic() - self._begun)}{', ' if facts else ''}{_in_words(facts)}"
+        )
 
     def note(self, text: str) -> None:
         render.note(text)
@@ -68,11 +70,7 @@ class Watcher:
         self._bar = self._task = None
 
 
-def _told(facts: Mapping[str, float]) -> str:
+def _in_words(facts: Mapping[str, float]) -> str:
+    """Losses and scores, with four digits."""
     shown = {name: value for name, value in facts.items() if name not in ("epoch", "seconds")}
     return ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}" if whole >= 60 else f"{seconds:.1f} s"

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mmgrec_cli import options as given
-from mmgrec_cli import render
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mmgrec.interfaces import Recommendations
+from mmgrec_cli import options, render
 
 __all__ = ["recommend"]
 
@@ -24,10 +16,10 @@ Label = Annotated[str, typer.Option("--model", help="Which of the run's models."
 
 
 def recommend(
-    run: given.RunPath,
+    run: options.RunPath,
     users: Annotated[Path, typer.Option("--users", help="User ids: text, .jsonl or .parquet.", metavar="FILE")],
     out: Annotated[Path, typer.Option("--out", help="A .parquet or .jsonl file; or a folder.", metavar="FILE|DIR")],
-    top_k: Annotated[int, typer.Option("-k", "--top-k", help="Items for each user.", min=1, max=given.LONGEST)] = 10,
+    top_k: Annotated[int, typer.Option("-k", "--top-k", help="Items for each user.", min=1, max=options.LONGEST)] = 10,
     allow: Annotated[str, typer.Option("--allow", help="Only these items: a file of ids.", metavar="FILE")] = "",
     exclude: Annotated[
         str, typer.Option("--exclude", help="Never again what is in: train, train+valid or all.")
@@ -36,47 +28,28 @@ def recommend(
         int, typer.Option("--shard-size", help="Users a file, where --out is a folder.", min=1, max=10**9)
     ] = 100_000,
     model: Label = "mmgrec",
-    data: given.Data = "",
-    device: given.Device = "cpu",
-    json: given.Json = False,
+    data: options.Data = "",
+    device: options.Device = "cpu",
+    json: options.Json = False,
 ) -> None:
     """Write recommendations for users: user, rank, item, score, in the data's own ids.
 
     A folder gets several Parquet files and a manifest, the last to be written; stopped, the same command goes on.
     """
-    from mmgrec import serving
     from mmgrec.evaluation import KNOWN
     from mmgrec.guards import contained
-    from mmgrec.runs import StoredRun
+    from mmgrec.serving import Question, Session, format_of
 
-    excluded = given.one_of("--exclude", exclude, KNOWN)
-    sharded = serving.format_of(out) is None
-    chosen = given.device_of(device)
-    opened = StoredRun.open(run, data_path=data or None)
-    dataset = opened.data()
-    wanted = serving.user_numbers(serving.read_ids(users, "user"), dataset, where=str(users))
-    allowed = serving.allowed_items(Path(allow), dataset) if allow else None
-    fitted = opened.fitted(model, device=chosen)
-
-    def answer(part: Tensor) -> Iterator[Recommendations]:
-        return serving.recommend(fitted, dataset, part, top_k=top_k, exclude=excluded, allowed=allowed)
-
+    excluded = options.one_of("--exclude", exclude, KNOWN)
+    format_of(out)  # a name that asks for no known format is refused before anything is read
+    session = Session.open(run, model=model, data_path=data or None, device=options.device_of(device))
+    numbers = session.users(users)
+    allowed = session.items(Path(allow)) if allow else None
+    question = Question(top_k=top_k, exclude=excluded, allowed=allowed)
     with contained():
-        if sharded:
-            asked = {
-                "run": opened.results.data.fingerprint,
-                "weights": opened.digest(model),
-                "model": model,
-                "top_k": top_k,
-                "exclude": excluded,
-                "allow": "" if allowed is None else sha256(allowed.numpy().tobytes()).hexdigest(),
-            }
-            shards = serving.Shards(path=out, size=shard_size)
-            rows = shards.write_users(wanted, dataset, answer, asked=asked, note=render.note)
-        else:
-            rows = serving.write(out, answer(wanted), dataset)
-    facts = {"run": run.as_posix(), "model": model, "users": wanted.numel(), "rows": rows, "out": out.as_posix()}
+        rows = session.write(out, numbers, question, shard_size=shard_size, note=render.note)
+    facts = {"run": run.as_posix(), "model": model, "users": numbers.numel(), "rows": rows, "out": out.as_posix()}
     if json:
         render.as_json(facts)
     else:
-        render.text(f"{rows} recommendations for {wanted.numel()} users are in {out}")
+        render.text(f"{rows} recommendations for {numbers.numel()} users are in {out}")

@@ -1,6 +1,7 @@
 """All that the command line prints: answers on stdout, talk on stderr. Nothing else in the project prints.
 
-Data's own strings are escaped, so that an item called ``[bold]`` stays one. Does not know how anything was computed.
+A command that has something to say calls a function here. Data's own strings are escaped, so that an item called
+``[bold]`` stays one.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def inert(line: str) -> str:
     >>> inert("\x1b[2J")
     '\\\\u001b[2J'
     """
-    return _ACTIVE.sub(lambda found: f"\\u{ord(found.group()):04x}", line)
+    return _ACTIVE.sub(lambda sign: f"\\u{ord(sign.group()):04x}", line)
 
 
 def _safe(line: str) -> str:
@@ -102,29 +103,30 @@ def problem(error: UserError) -> None:
     out = _out(stderr=True)
     if isinstance(error, SettingsError) and len(error.problems) > 1:
         out.print(f"[red]error:[/] {len(error.problems)} settings are wrong", soft_wrap=True)
-        for one in error.problems:
-            out.print(f"  {_safe(one)}", soft_wrap=True)
+        for sentence in error.problems:
+            out.print(f"  {_safe(sentence)}", soft_wrap=True)
     else:
         out.print(f"[red]error:[/] {_safe(str(error))}", soft_wrap=True)
 
 
-def fault(error: BaseException) -> None:
-    """Our own mistake."""
+def fault(error: BaseException, plugin: Plugin | None = None) -> None:
+    """A mistake that is not the user's: of the package whose command was called, else ours."""
     line = f"{type(error).__name__}: {' '.join(str(error).split())}"
     out = _out(stderr=True)
-    out.print(f"[red]internal error:[/] {_safe(line)}", soft_wrap=True)
-    out.print("This is a fault of mmgrec or of a plugin; run the command again with --debug to see where.")
+    out.print(f"[red]internal error:[/] {_safe(f'{plugin}: {line}' if plugin else line)}", soft_wrap=True)
+    whose = f"{_safe(plugin.distribution)}; tell its author, or" if plugin else "mmgrec or of a plugin;"
+    out.print(f"This is a fault of {whose} run the command again with --debug to see where.", soft_wrap=True)
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: int = 0) -> None:
     """A table on stdout; the last `numbers` columns are aligned to the right."""
-    made = Table(title=_safe(title) or None, title_justify="left", title_style="bold")
-    for place, name in enumerate(head):
-        right = place >= len(head) - numbers
-        made.add_column(_safe(name), justify="right" if right else "left", no_wrap=right or place == 0)
+    grid = Table(title=_safe(title) or None, title_justify="left", title_style="bold")
+    for column, name in enumerate(head):
+        right = column >= len(head) - numbers
+        grid.add_column(_safe(name), justify="right" if right else "left", no_wrap=right or column == 0)
     for row in rows:
-        made.add_row(*(cell(one) for one in row))
-    _out().print(made)
+        grid.add_row(*(cell(value) for value in row))
+    _out().print(grid)
 
 
 def cell(value: object) -> str:
@@ -136,11 +138,11 @@ def cell(value: object) -> str:
 
 def plugins(rows: Sequence[Plugin]) -> None:
     """The list of plugins; what cannot be used is red."""
-    made = Table(title=None)
+    grid = Table(title=None)
     for name in ("kind", "name", "what it does", "distribution", "status"):
-        made.add_column(name, no_wrap=name in ("kind", "name"))
+        grid.add_column(name, no_wrap=name in ("kind", "name"))
     for row in rows:
-        made.add_row(
+        grid.add_row(
             row.kind,
             _safe(row.name),
             _safe(row.summary),
@@ -148,19 +150,19 @@ def plugins(rows: Sequence[Plugin]) -> None:
             _safe(row.status),
             style=None if row.status == OK else "red",
         )
-    _out().print(made)
+    _out().print(grid)
 
 
 def settings(sections: Mapping[str, Sequence[Setting]]) -> None:
     """Every setting with its value, type and comment, section by section."""
     for section, rows in sections.items():
-        made = Table(title=_safe(f"[{section}]"), title_justify="left", title_style="bold")
+        grid = Table(title=_safe(f"[{section}]"), title_justify="left", title_style="bold")
         for name in ("setting", "value", "type", "meaning"):
-            made.add_column(name)
+            grid.add_column(name)
         for row in rows:
             value = "(required)" if row.required else row.default
-            made.add_row(_safe(row.name), _safe(value), _safe(row.type), _safe(row.comment))
-        _out().print(made)
+            grid.add_row(_safe(row.name), _safe(value), _safe(row.type), _safe(row.comment))
+        _out().print(grid)
 
 
 def results(outcome: RunOutcome) -> None:
@@ -278,9 +280,9 @@ def study(results: StudyResults) -> None:
 
 def page(folder: Path) -> None:
     """Where a folder's report page is, if it has one."""
-    found = folder / "report.html"
-    if found.is_file():
-        text(f"Page: {found.as_posix()}")
+    path = folder / "report.html"
+    if path.is_file():
+        text(f"Page: {path.as_posix()}")
 
 
 def clock(seconds: float) -> str:
@@ -293,12 +295,12 @@ def data_report(report: Mapping[str, Any]) -> None:
     """What is in a data folder, then what is wrong, in words."""
     for name, value in report["facts"].items():
         title = name.replace("_", " ")
-        if isinstance(value, Mapping) and value and all(isinstance(one, Mapping) for one in value.values()):
-            heads = list(dict.fromkeys(key for one in value.values() for key in one))
-            rows = [(key, *(_worded(one.get(head)) for head in heads)) for key, one in value.items()]
+        if isinstance(value, Mapping) and value and all(isinstance(part, Mapping) for part in value.values()):
+            heads = list(dict.fromkeys(key for part in value.values() for key in part))
+            rows = [(key, *(_worded(part.get(head)) for head in heads)) for key, part in value.items()]
             table(title, ("name", *(head.replace("_", " ") for head in heads)), rows)
         elif isinstance(value, Mapping):
-            text(f"{title}: " + (", ".join(f"{key.replace('_', ' ')} {one}" for key, one in value.items()) or "none"))
+            text(f"{title}: " + (", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items()) or "none"))
         else:
             text(f"{title}: {_worded(value)}")
     for finding in report["findings"]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmgrec_cli import options as given
-from mmgrec_cli import render
+from mmgrec_cli import options, render
 
 if TYPE_CHECKING:
     from mmgrec.studies import CellJob, Study
@@ -28,56 +27,61 @@ def study(
     ] = [],  # noqa: B006
     seeds: Annotated[int | None, typer.Option("--seeds", help="So many seeds, from 0 [5].", max=10_000)] = None,
     jobs: Annotated[int, typer.Option("--jobs", help="Cells made at the same time.", min=1)] = 1,
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads of each.", min=1, max=given.MOST_THREADS)] = 1,
-    device: given.Device = "cpu",
+    threads: Annotated[
+        int, typer.Option("--threads", help="CPU threads of each.", min=1, max=options.MOST_THREADS)
+    ] = 1,
+    device: options.Device = "cpu",
     out: Annotated[str, typer.Option("--out", help="The study's folder [studies/NAME].", metavar="DIR")] = "",
     models: Annotated[str, typer.Option("--models", help="Only these rows.", metavar="A,B")] = "",
     against: Annotated[str, typer.Option("--against", help="The model that is tested against all others.")] = "",
     sets: Annotated[
         list[str], typer.Option("--set", help="One setting, for every model that has it.", metavar="PART.FIELD=VALUE")
     ] = [],  # noqa: B006
-    mask: given.Mask = "",
+    mask: options.Mask = "",
     grid_size: Annotated[int | None, typer.Option("--grid-size", help="Points tried of a grid [6].", min=1)] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show the built-in studies.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and do nothing.")] = False,
-    json: given.Json = False,
+    json: options.Json = False,
 ) -> None:
     """Fit and compare many models over seeds and data sets: tables, tests, tuning; resumable at any point."""
     from mmgrec.studies import STUDIES
 
     if listed:
         rows = [
-            {"study": key, "title": str(one["title"]), "models": list(one["models"])} for key, one in STUDIES.items()
+            {"study": key, "title": str(definition["title"]), "models": list(definition["models"])}
+            for key, definition in STUDIES.items()
         ]
         if json:
             render.as_json(rows)
         else:
             render.table(
-                "", ("study", "what it shows", "models"), [(r["study"], r["title"], len(r["models"])) for r in rows]
+                "",
+                ("study", "what it shows", "models"),
+                [(row["study"], row["title"], len(row["models"])) for row in rows],
             )
         return
-    made = _study_of(name, [*data, *more], seeds, models, against, sets, mask, grid_size)
-    chosen = str(given.device_of(device))
-    folder = Path(out) if out else Path("studies") / made.name
-    for one in made.absent:
-        render.note(f"left out: {one}")
+    wanted = _study_of(name, [*data, *more], seeds, models, against, sets, mask, grid_size)
+    chosen = str(options.device_of(device))
+    folder = Path(out) if out else Path("studies") / wanted.name
+    for model in wanted.absent:
+        render.note(f"left out: {model}")
     if plan:
         from mmgrec.studies import plan_study as planned
 
-        jobs_known = planned(made, folder).described()
+        cells = planned(wanted, folder).described()
         if json:
-            render.as_json(jobs_known)
+            render.as_json(cells)
         else:
-            done = sum(one["done"] for one in jobs_known)
+            done = sum(cell["done"] for cell in cells)
             render.table(
-                f"{made.name}: {len(jobs_known)} cells, {done} done",
+                f"{wanted.name}: {len(cells)} cells, {done} done",
                 ("cell", "folder", "state"),
-                [(one["cell"], one["folder"], "done" if one["done"] else one["state"]) for one in jobs_known],
+                [(cell["cell"], cell["folder"], "done" if cell["done"] else cell["state"]) for cell in cells],
             )
         return
     from mmgrec.studies import run_study
 
-    results = run_study(made, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
+    results = run_study(wanted, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
     if json:
         render.as_json(results.to_json())
     else:
@@ -118,12 +122,16 @@ def _study_of(
         definition = {**read_toml(file)}
     else:
         what = f"there is no study {name!r}" if name else "the name of a study is needed"
-        raise SettingsError([f"{what}; {near_miss(name, STUDIES)}"], remedy="or give a TOML file of your own")
+        raise SettingsError(
+            [f"{what}; {near_miss(name, STUDIES)}"],
+            remedy="or give a TOML file of your own",
+            code="cli.unknown-study" if name else "cli.no-study-named",
+        )
     from mmgrec.studies import COMMON, Study
 
     problems: list[str] = []
-    flags: dict[str, Any] = {key: one for key, one in (("mask", mask), ("against", against)) if one}  # Any: TOML
-    flags |= {key: one for key, one in (("seeds", seeds), ("grid_size", grid_size)) if one is not None}
+    flags: dict[str, Any] = {key: name for key, name in (("mask", mask), ("against", against)) if name}  # Any: TOML
+    flags |= {key: count for key, count in (("seeds", seeds), ("grid_size", grid_size)) if count is not None}
     over = merge(apply_sets(sets, parts=(*COMMON, "data", "models", "tune"), problems=problems), flags)
     return Study.of(
         name if name in STUDIES else file.stem,
@@ -131,7 +139,7 @@ def _study_of(
         over=over,
         paths=paths,
         lenient=name in STUDIES,
-        only=list(dict.fromkeys(one.strip() for one in models.split(",") if one.strip())),
+        only=list(dict.fromkeys(label.strip() for label in models.split(",") if label.strip())),
         problems=problems,
     )
 
@@ -140,19 +148,19 @@ class _Watcher:
     """A `StudyObserver` for people: a line when a cell begins and ends, and now and then what it is at."""
 
     def __init__(self) -> None:
-        self._told: dict[str, float] = {}
+        self._spoken: dict[str, float] = {}  # cell -> when its last line was
 
     def planned(self, cells: int, done: int) -> None:
         render.note(f"{cells} cells, {done} of them done")
 
     def begun(self, job: CellJob) -> None:
-        self._told[job.name] = time.monotonic()
+        self._spoken[job.name] = time.monotonic()
         render.note(f"[{job.place}/{job.total}] {job.name}")
 
     def progress(self, job: CellJob, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._told.get(job.name, now) >= _EVERY:
-            self._told[job.name] = now
+        if now - self._spoken.get(job.name, now) >= _EVERY:
+            self._spoken[job.name] = now
             render.note(f"[{job.place}/{job.total}] {job.name}: {stage} {done}/{total}")
 
     def ended(self, job: CellJob, seconds: float, problem: str, left: float | None) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from command_server import Server
 
-from mmgrec.folder.write import save_folder
-from mmgrec.settings.values import toml_text
+from mmgrec.folder import save_folder
+from mmgrec.settings import toml_text
 from mmgrec.testing import tiny_data
 
 Told = Callable[[str, object], None]
@@ -74,17 +74,17 @@ def offering(home: Path, name: str, part: str, *, hook: str = "mmgrec_quantizers
 def parts() -> dict[str, tuple[str, str, str]]:
     """Name -> base class, class, module text: every class of broken/parts.py in a module of its own."""
     text = PARTS.read_text(encoding="utf-8")
-    classes = [one for one in ast.parse(text).body if isinstance(one, ast.ClassDef)]
-    broken = [one for one in classes if one.bases and ast.unparse(one.bases[0]) in KINDS]
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    broken = [node for node in classes if node.bases and ast.unparse(node.bases[0]) in KINDS]
     lines = text.splitlines()
     head = "\n".join(lines[: broken[0].decorator_list[0].lineno - 1])
     return {
-        kebab(one.name): (
-            ast.unparse(one.bases[0]),
-            one.name,
-            "\n".join([head, *lines[one.decorator_list[0].lineno - 1 : one.end_lineno]]),
+        kebab(node.name): (
+            ast.unparse(node.bases[0]),
+            node.name,
+            "\n".join([head, *lines[node.decorator_list[0].lineno - 1 : node.end_lineno]]),
         )
-        for one in broken
+        for node in broken
     }
 
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmgrec.folder.write import save_folder
-from mmgrec.runs.execution import RunOutcome
+from mmgrec.folder import save_folder
+from mmgrec.runs import RunOutcome
 from mmgrec.testing import tiny_data
 from mmgrec_cli.app import main
 
@@ -127,7 +127,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 def test_drawn_command_lines(trials: Any, home: Path, tmp_path: Path, stubs: None) -> None:
-    place = Path(shutil.copytree(home, tmp_path / "home"))
+    copy = Path(shutil.copytree(home, tmp_path / "home"))
     codes: list[object] = []
     wanted = trials.of("command-lines")
 
@@ -140,15 +140,15 @@ def test_drawn_command_lines(trials: Any, home: Path, tmp_path: Path, stubs: Non
     )
     @given(command_lines())
     def hold(argv: list[str]) -> None:
-        code, told = outcome(argv)
+        code, said = outcome(argv)
         codes.append(code)
-        assert code in (0, 2), f"mmgrec {argv}: {code}\n{told}"
-        assert "Traceback" not in told, argv
-        assert not set(told) & set("\x1b\x07\x9b"), argv
-        assert told.strip(), argv
+        assert code in (0, 2), f"mmgrec {argv}: {code}\n{said}"
+        assert "Traceback" not in said, argv
+        assert not set(said) & set("\x1b\x07\x9b"), argv
+        assert said.strip(), argv
 
     before = sorted(home.rglob("*"))
-    with contextlib.chdir(place):
+    with contextlib.chdir(copy):
         hold()
     assert sorted(home.rglob("*")) == before
     assert len(codes) >= wanted
@@ -168,8 +168,8 @@ def test_no_output_file_is_left_where_a_command_failed(home: Path, tmp_path: Pat
 def test_surrogates_in_an_argument_are_told(home: Path) -> None:
     """What the system hands over for bytes that are no UTF-8."""
     name = os.fsdecode(b"caf\xe9")
-    code, told = outcome(["ids", name])
-    assert code == 2, told
+    code, said = outcome(["ids", name])
+    assert code == 2, said
     assert sys.getfilesystemencoding() == "utf-8"
 
 
@@ -189,5 +189,5 @@ def test_surrogates_in_an_argument_are_told(home: Path) -> None:
 )
 def test_extreme_numbers(argv: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shutil.copytree(home, tmp_path / "home"))
-    code, told = outcome(argv)
-    assert code in (0, 2), told
+    code, said = outcome(argv)
+    assert code in (0, 2), said

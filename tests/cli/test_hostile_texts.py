@@ -18,7 +18,7 @@ import pytest
 
 from mmgrec.errors import SettingsError, UserError
 from mmgrec.registry import Plugin
-from mmgrec.settings.descriptions import Setting
+from mmgrec.settings import Setting
 from mmgrec.studies.page import write_page
 from mmgrec_cli import render
 from mmgrec_cli.app import main
@@ -57,17 +57,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a log of users and items of hostile names, items with hostile titles, and features."""
     home = tmp_path_factory.mktemp("hostile")
     names = [*HOSTILE, "plain"]
-    rows = [(user, item) for user in range(40) for item in {(7 * user + 2 * place) % len(names) for place in range(6)}]
+    rows = [(user, item) for user in range(40) for item in {(7 * user + 2 * step) % len(names) for step in range(6)}]
     people = [*HOSTILE, *(f"u{user}" for user in range(40))]
     log = {"user": [people[user] for user, _ in rows], "item": [names[item] for _, item in rows]}
     polars.DataFrame(log).write_parquet(home / "log.parquet")
-    polars.DataFrame({"item": names, "title": [f"title {one}" for one in names]}).write_parquet(home / "items.parquet")
+    polars.DataFrame({"item": names, "title": [f"title {name}" for name in names]}).write_parquet(
+        home / "items.parquet"
+    )
     table = np.random.default_rng(0).normal(size=(len(names), 4)).astype("float32")
-    columns = {f"c{place}": table[:, place] for place in range(4)}
+    columns = {f"c{column}": table[:, column] for column in range(4)}
     polars.DataFrame({"item": names, **columns}).write_parquet(home / "visual.parquet")
-    (home / "users.jsonl").write_text("".join(json.dumps(one) + "\n" for one in HOSTILE))
+    (home / "users.jsonl").write_text("".join(json.dumps(name) + "\n" for name in HOSTILE))
     with contextlib.chdir(home):
-        made = said(
+        imported = said(
             *(
                 "data",
                 "import",
@@ -77,7 +79,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "--features=visual=visual.parquet",
             )
         )
-        assert_inert(made)
+        assert_inert(imported)
         assert_inert(said(*RUN))
     return home
 
@@ -162,15 +164,15 @@ class Reader(HTMLParser):
 def poisoned(value: Any, names: Iterator[str]) -> Any:
     """Facts of the page with a hostile name in place of every id and title."""
     if isinstance(value, dict):
-        return {key: next(names) if key in ("id", "title") else poisoned(one, names) for key, one in value.items()}
-    return [poisoned(one, names) for one in value] if isinstance(value, list) else value
+        return {key: next(names) if key in ("id", "title") else poisoned(part, names) for key, part in value.items()}
+    return [poisoned(part, names) for part in value] if isinstance(value, list) else value
 
 
 def test_the_page_shows_them_and_does_nothing() -> None:
     shutil.copytree("run", "paged")
     names = itertools.cycle(HOSTILE)
     facts = poisoned(json.loads(Path("run/insight.json").read_text()), names)
-    assert {*_strings(facts)} >= {*HOSTILE}
+    assert {*strings(facts)} >= {*HOSTILE}
     Path("paged/insight.json").write_text(json.dumps(facts))
     page, plain = (write_page(Path(folder)).read_text(encoding="utf-8") for folder in ("paged", "run"))
     read, usual = Reader(page), Reader(plain)
@@ -182,11 +184,11 @@ def test_the_page_shows_them_and_does_nothing() -> None:
     assert not set(read.text) & STEERS - set(usual.text)
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _strings(one)
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from strings(part)
 
 
 # --------------------------------------------------------------------------- what prints

@@ -24,12 +24,12 @@ def log(users: int = 30, items: int = 12) -> str:
     """Every user and item has a name that makes trouble; users like neighbouring items."""
     rows = ["user,item,time"]
     for user in range(users):
-        for place in range(5):
+        for step in range(5):
             name = EVIL[user] if user < len(EVIL) else f"u{user}"
-            thing = (user * 7 + place * 2) % items
+            thing = (user * 7 + step * 2) % items
             label = EVIL[thing] if thing < len(EVIL) else f"i{thing}"
-            quoted = ('"' + one.replace('"', '""') + '"' for one in (name, label))
-            rows.append(",".join([*quoted, str(place)]))
+            quoted = ('"' + text.replace('"', '""') + '"' for text in (name, label))
+            rows.append(",".join([*quoted, str(step)]))
     return "\n".join(rows)
 
 
@@ -55,7 +55,7 @@ def test_the_guess_is_told_beside_the_answer(tmp_path: Path, capsys: Capture, mo
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "sentence"),
     [
         (["absent.csv"], "absent.csv: there is no such file or folder; check the path."),
         (["a.csv", "--format", "cvs"], "--format 'cvs' is unknown; did you mean 'csv'?"),
@@ -77,7 +77,7 @@ def test_the_guess_is_told_beside_the_answer(tmp_path: Path, capsys: Capture, mo
     ],
 )
 def test_a_mistake_is_a_sentence_and_nothing_is_written(
-    argv: list[str], told: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argv: list[str], sentence: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("user,item\n1,x\n1,y\n1,z\n")
@@ -89,7 +89,7 @@ def test_a_mistake_is_a_sentence_and_nothing_is_written(
     before = sorted(tmp_path.rglob("*"))
     code, out, err = ends(["data", "import", *argv, *([] if "--out" in argv else ["--out", "made"])], capsys)
     assert (code, out) == (2, "")
-    assert told in err
+    assert sentence in err
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -52,17 +52,17 @@ COMMANDS = ["run", "plugins", "ids", "recommend", "evaluate", "compare", "data c
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_json_and_an_example(name: str) -> None:
-    told = call(*name.split(), "--help").stdout
-    assert "--json" in told
-    assert f"Example: mmgrec {name}" in " ".join(told.split())
+    shown = call(*name.split(), "--help").stdout
+    assert "--json" in shown
+    assert f"Example: mmgrec {name}" in " ".join(shown.split())
 
 
 def test_help_lists_every_command() -> None:
-    told = call("--help").stdout
-    assert [name for name in COMMANDS if f"  {name.split()[0]} " not in told] == []
+    shown = call("--help").stdout
+    assert [name for name in COMMANDS if f"  {name.split()[0]} " not in shown] == []
 
 
 def test_run_has_every_promised_option() -> None:
-    told = set(call("run", "--help").stdout.split())
+    shown = set(call("run", "--help").stdout.split())
     options = "quantizer collisions position decoder data preset set config seed out baselines mask threads device json"
-    assert [name for name in options.split() if f"--{name}" not in told] == []
+    assert [name for name in options.split() if f"--{name}" not in shown] == []

@@ -25,7 +25,7 @@ def fails(argv: list[str], capsys: Capture) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "sentence"),
     [
         (["run", "--quantizer", "graph-rqave"], "did you mean 'graph-rqvae'?"),
         (["run", "--preset", "recip"], "did you mean 'recipe'?"),
@@ -53,12 +53,12 @@ def fails(argv: list[str], capsys: Capture) -> tuple[int, str]:
     ],
 )
 def test_a_mistake_is_a_sentence_and_code_2(
-    argv: list[str], told: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argv: list[str], sentence: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, err = fails(argv, capsys)
     assert code == 2
-    assert told in err
+    assert sentence in err
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 

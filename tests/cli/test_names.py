@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mmgrec.folder.write import save_folder
+from mmgrec.folder import save_folder
 from mmgrec.testing import tiny_data
 from mmgrec_cli.app import main
 
@@ -45,7 +45,7 @@ class Refused:
     def __call__(self, title: str, *argv: str | Path) -> None:
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as end:
-            main([str(one) for one in argv])
+            main([str(word) for word in argv])
         out, err = self._capsys.readouterr()
         assert end.value.code == 2, (title, out, err)
         assert "\x1b" not in out + err
@@ -65,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def listing(folder: Path) -> dict[str, bytes | None]:
-    return {str(one): one.read_bytes() if one.is_file() else None for one in folder.rglob("*")}
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def test_names_lead_nowhere(
@@ -106,9 +106,9 @@ def test_names_lead_nowhere(
         refused(f"{name}, as recommendations", "recommend", finished, "--users", "tiny", "--out", HOSTILE[name])
     for link in ("weights", "log.jsonl", "lock", "checkpoints"):
         run = copy()
-        for one in (run / "manifest.json", run / link):
-            if one.exists():
-                shutil.move(one, outside.parent / f"moved-{next(numbers)}")
+        for path in (run / "manifest.json", run / link):
+            if path.exists():
+                shutil.move(path, outside.parent / f"moved-{next(numbers)}")
         (run / link).symlink_to(outside if link in ("weights", "checkpoints") else outside / "precious")
         refused(f"link, {link}", *TINY, "--out", run)
     run = copy()
@@ -129,7 +129,7 @@ def test_labels_of_rows_never_leave_the_run_folder(tmp_path: Path, monkeypatch: 
     with pytest.raises(SystemExit) as end:
         main([*TINY, "--config", "c.toml", "--out", "run"])
     assert end.value.code == 0
-    assert {one.name for one in tmp_path.iterdir()} == {"home"}
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
     rows = json.loads(Path("run/results.json").read_text())["results"]
     assert [row["model"] for row in rows if row["split"] == "test"] == ["mmgrec", *labels]
 

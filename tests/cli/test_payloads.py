@@ -66,11 +66,11 @@ BAD = {
 
 def ran():
     """Whether a payload ran, or was about to; forgotten afterwards."""
-    found = bool(seen) or any(flag.exists() for flag in flags)
+    happened = bool(seen) or any(flag.exists() for flag in flags)
     seen.clear()
     for flag in flags:
         flag.unlink(missing_ok=True)
-    return found
+    return happened
 
 
 CONTROLS = {
@@ -113,8 +113,8 @@ RUN = [
     "--set=decoder.num_beams=10",
 ]
 save_folder(tiny_data(), root / "tiny")
-code, told = command(*RUN, "--out", "run")
-assert code == 0, told
+code, said = command(*RUN, "--out", "run")
+assert code == 0, said
 
 
 def interrupt(self, stage, done, facts):
@@ -131,8 +131,8 @@ trials = []
 
 def tried(what, *argv):
     ran()
-    code, told = command(*argv)
-    trials.append({"what": what, "code": code, "told": told, "ran": ran()})
+    code, said = command(*argv)
+    trials.append({"what": what, "code": code, "said": said, "ran": ran()})
 
 
 def fresh(source):
@@ -160,8 +160,8 @@ data = fresh("tiny")
 (data / "graphs" / "visual.npy").write_bytes(BAD["npy"])
 tried("graph .npy", *RUN, "--data", data)
 data = fresh("tiny")
-for place in ("raw", "processed"):
-    (data / place).mkdir()
+for part in ("raw", "processed"):
+    (data / part).mkdir()
 for name in ("data.pt", "pre_filter.pt", "pre_transform.pt"):
     (data / "processed" / name).write_bytes(BAD["pt"])
 tried("a torch-geometric folder, checked", "data", "check", data)
@@ -196,15 +196,15 @@ def test_no_pickle_is_ever_run(trials: Any, tmp_path: Path, told: Told) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["controls"] == {"pkl": True, "npy": True, "npz": True, "pt": True}
-    for one in found["trials"]:
-        assert not one["ran"], one
-        assert "Traceback" not in one["told"], one
-        assert one["code"] in (0, 2), one  # 0: the file was of no use to the command, which says so or needs it not
-        if one["code"] == 2 and "checked" not in one["what"]:
-            error = next(line for line in one["told"].splitlines() if line.startswith("error: "))
-            told(f"pickle as {one['what']}", error)
-    harmless = [one["what"] for one in found["trials"] if one["code"] == 0]
+    payload = json.loads(done.stdout)
+    assert payload["controls"] == {"pkl": True, "npy": True, "npz": True, "pt": True}
+    for trial in payload["trials"]:
+        assert not trial["ran"], trial
+        assert "Traceback" not in trial["said"], trial
+        assert trial["code"] in (0, 2), trial  # 0: the file was of no use to the command, which says so or needs it not
+        if trial["code"] == 2 and "checked" not in trial["what"]:
+            error = next(line for line in trial["said"].splitlines() if line.startswith("error: "))
+            told(f"pickle as {trial['what']}", error)
+    harmless = [trial["what"] for trial in payload["trials"] if trial["code"] == 0]
     assert [what for what in harmless if not what.endswith(", checked")] == []
-    trials.held("pickles", len(found["trials"]))
+    trials.held("pickles", len(payload["trials"]))

@@ -18,7 +18,7 @@ QUIET = ("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.s
 def hook(event, arguments):
     if event == "open":
         path, mode, flags = arguments
-        writes = any(one in (mode or "") for one in "wax+")
+        writes = any(letter in (mode or "") for letter in "wax+")
         if writes or (mode is None and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             seen.append(f"open {path} {mode} {flags}")
     elif event.startswith(QUIET):
@@ -52,8 +52,8 @@ def deeds(code: str, folder: Path) -> list[str]:
         cwd=folder,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
     )
-    found: list[str] = json.loads(done.stderr)
-    return found
+    events: list[str] = json.loads(done.stderr)
+    return events
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -65,7 +65,9 @@ def test_nothing_happens(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(set(DEEDS) - set(LIGHT)))
 def test_nothing_reaches_out_or_stays_behind(name: str, tmp_path: Path) -> None:
     """Of all that torch does as it is imported, nothing may use the network or leave a file here."""
-    assert [one for one in deeds(DEEDS[name], tmp_path) if one.startswith(("socket.connect", "socket.bind"))] == []
+    assert [
+        event for event in deeds(DEEDS[name], tmp_path) if event.startswith(("socket.connect", "socket.bind"))
+    ] == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,8 +17,8 @@ def test_a_run_leaves_its_page_and_names_it(mmgrec: Command, finished: Path) -> 
     page = (finished / "report.html").read_text(encoding="utf-8")
     for name in ("mmgrec (paper)", "popularity", "itemknn", "Why this item", "How loudly users hear", "Training"):
         assert name in page
-    told = json.loads((finished / "insight.json").read_text())
-    assert sorted(told["models"]) == ["itemknn", "mmgrec", "mmgrec (paper)", "popularity"]
+    insight = json.loads((finished / "insight.json").read_text())
+    assert sorted(insight["models"]) == ["itemknn", "mmgrec", "mmgrec (paper)", "popularity"]
     assert "report.html" in json.loads((finished / "manifest.json").read_text())
 
 

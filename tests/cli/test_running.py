@@ -17,21 +17,21 @@ Command = Callable[..., "CompletedProcess[str]"]
 
 
 def results(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "results.json").read_text())
-    return found
+    payload: dict[str, Any] = json.loads((run / "results.json").read_text())
+    return payload
 
 
 def test_json_has_every_promised_key(mmgrec: Command, small: tuple[str, ...], finished: Path) -> None:
     again = mmgrec("run", "--json", "--config", "run", "--out", "run", cwd=finished.parent)
-    found = json.loads(again.stdout)
-    assert {"schema", "run", "seed", "data", "rec_ids", "decoding", "results"} <= found.keys()
-    assert (found["schema"], found["run"], found["seed"]) == (1, "run", 0)
-    assert found["data"].keys() == {"name", "num_users", "num_items", "num_interactions", "fingerprint"}
+    payload = json.loads(again.stdout)
+    assert {"schema", "run", "seed", "data", "rec_ids", "decoding", "results"} <= payload.keys()
+    assert (payload["schema"], payload["run"], payload["seed"]) == (1, "run", 0)
+    assert payload["data"].keys() == {"name", "num_users", "num_items", "num_interactions", "fingerprint"}
     assert {"num_levels", "usage", "perplexity", "unique_before_collision", "largest_group", "hash"} <= (
-        found["rec_ids"].keys()
+        payload["rec_ids"].keys()
     )
-    assert {"users", "invalid", "duplicate", "seen", "beam_recall_of_exact@10"} <= found["decoding"].keys()
-    row = found["results"][0]
+    assert {"users", "invalid", "duplicate", "seen", "beam_recall_of_exact@10"} <= payload["decoding"].keys()
+    row = payload["results"][0]
     assert {"model", "split", "metrics", "num_users", "seconds"} <= row.keys()
     assert {"recall@10", "ndcg@10"} <= row["metrics"].keys()
     assert row["seconds"].keys() == {"fit", "recommend"}
@@ -50,9 +50,9 @@ def test_no_list_holds_what_it_must_not(finished: Path) -> None:
 
 
 def test_definitions_stand_beside_the_metrics(finished: Path) -> None:
-    found = results(finished)
-    names = {name.partition("@")[0] for name in found["results"][0]["metrics"]}
-    assert names == set(found["definitions"])
+    payload = results(finished)
+    names = {name.partition("@")[0] for name in payload["results"][0]["metrics"]}
+    assert names == set(payload["definitions"])
 
 
 def test_per_user_values_average_to_the_result(finished: Path) -> None:
@@ -70,8 +70,10 @@ def test_rec_ids_are_unique_in_the_file(finished: Path) -> None:
 
 def test_no_file_names_this_machine(finished: Path) -> None:
     """Neither paths nor user, nor anything of the environment, in which the fixture has put a few canaries."""
-    secrets = [one.encode() for one in (str(finished.parent), f"{Path.home()}/", "canary-")]
-    leaks = [file.name for file in finished.rglob("*") if file.is_file() for one in secrets if one in file.read_bytes()]
+    secrets = [secret.encode() for secret in (str(finished.parent), f"{Path.home()}/", "canary-")]
+    leaks = [
+        file.name for file in finished.rglob("*") if file.is_file() for secret in secrets if secret in file.read_bytes()
+    ]
     assert leaks == []
 
 
@@ -80,8 +82,8 @@ def test_a_run_moved_elsewhere_works(mmgrec: Command, finished: Path, tmp_path: 
     shutil.copytree(finished, moved)
     done = mmgrec("evaluate", str(moved), "--json", cwd=moved.parent)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)["metrics"]
-    assert told == results(finished)["results"][0]["metrics"]
+    metrics = json.loads(done.stdout)["metrics"]
+    assert metrics == results(finished)["results"][0]["metrics"]
 
 
 def test_nothing_of_the_work_is_left(finished: Path) -> None:
@@ -114,13 +116,13 @@ def test_the_same_command_finds_the_stored_result(mmgrec: Command, finished: Pat
 def test_the_default_folder_is_named_by_data_and_settings(
     mmgrec: Command, small: tuple[str, ...], tmp_path: Path
 ) -> None:
-    one = mmgrec("run", *small, "--json")
-    two = mmgrec("run", *small, "--json")
+    first = mmgrec("run", *small, "--json")
+    second = mmgrec("run", *small, "--json")
     other = mmgrec("run", *small, "--json", "--seed", "1")
-    runs = [json.loads(done.stdout)["run"] for done in (one, two, other)]
+    runs = [json.loads(done.stdout)["run"] for done in (first, second, other)]
     assert runs[0] == runs[1] != runs[2]
     assert runs[0].startswith("runs/synthetic-")
-    assert "stored result" in two.stderr
+    assert "stored result" in second.stderr
 
 
 def test_a_configuration_taken_back_gives_the_same_bits(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
@@ -166,11 +168,11 @@ def test_settings_are_written_out_in_full(finished: Path) -> None:
 
 
 def test_data_from_a_folder_are_found_again(mmgrec: Command, small: tuple[str, ...], tmp_path: Path) -> None:
-    from mmgrec.folder.write import save_folder
+    from mmgrec.folder import save_folder
     from mmgrec.testing import tiny_data
 
     save_folder(tiny_data(), tmp_path / "data" / "tiny")
-    wanted = [one for one in small if not one.startswith("--set=data")]
+    wanted = [word for word in small if not word.startswith("--set=data")]
     done = mmgrec("run", *wanted, "--data", str(tmp_path / "data" / "tiny"), "--out", "run")
     assert done.returncode == 0, done.stderr
     assert tomllib.loads((tmp_path / "run" / "run.toml").read_text())["data"]["path"] == "data/tiny"

@@ -37,8 +37,8 @@ def until_epoch(run: Path, epoch: int, process: Process) -> None:
     while time.monotonic() < deadline and process.poll() is None:
         log = run / "log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
-        told = [json.loads(line) for line in lines if line.endswith("}")]
-        if any(one.get("stage") == "generator" and one.get("done", 0) >= epoch for one in told):
+        events = [json.loads(line) for line in lines if line.endswith("}")]
+        if any(event.get("stage") == "generator" and event.get("done", 0) >= epoch for event in events):
             return
         time.sleep(0.01)
     raise AssertionError(f"the run never came to epoch {epoch}: {process.poll()}")

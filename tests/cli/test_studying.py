@@ -15,8 +15,7 @@ from subprocess import CompletedProcess
 import pytest
 from command_server import Server
 
-from mmgrec.studies.runner import run_study
-from mmgrec.studies.study import Study
+from mmgrec.studies import Study, run_study
 
 Command = Callable[..., "CompletedProcess[str]"]
 
@@ -69,14 +68,14 @@ def done(study: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_a_study_ends_in_tables(done: tuple[Path, CompletedProcess[str]]) -> None:
     home, process = done
     assert process.returncode == 0, process.stderr
-    told = json.loads(process.stdout)
-    assert told == json.loads((home / "out" / "study.json").read_text())
-    assert [one["model"] for one in told["data"][0]["models"]] == ["mmgrec", "lightgcn", "popularity"]
-    assert [one["seeds"] for one in told["data"][0]["models"]] == [[0, 1]] * 3
+    payload = json.loads(process.stdout)
+    assert payload == json.loads((home / "out" / "study.json").read_text())
+    assert [row["model"] for row in payload["data"][0]["models"]] == ["mmgrec", "lightgcn", "popularity"]
+    assert [row["seeds"] for row in payload["data"][0]["models"]] == [[0, 1]] * 3
     assert {file.name for file in (home / "out" / "tables").iterdir()} == {
         "synthetic.md", "synthetic.tex", "synthetic.csv",
     }  # fmt: skip
-    assert told["failed"] == {}
+    assert payload["failed"] == {}
 
 
 def test_tuning_tries_every_point_and_takes_the_best_by_validation(
@@ -85,12 +84,12 @@ def test_tuning_tries_every_point_and_takes_the_best_by_validation(
     home, process = done
     row = json.loads(process.stdout)["data"][0]["models"][1]
     trials = row["tuned"]["trials"]
-    assert [one["settings"] for one in trials] == [{"dim": [4]}, {"dim": [8]}]
-    best = max(trials, key=lambda one: one["score"])
+    assert [trial["settings"] for trial in trials] == [{"dim": [4]}, {"dim": [8]}]
+    best = max(trials, key=lambda trial: trial["score"])
     assert row["tuned"]["chosen"] == best["settings"]
     assert row["settings"]["dim"] == best["settings"]["dim"]
     cells = [json.loads(file.read_text()) for file in (home / "out" / "cells").glob("*-lightgcn-*/cell.json")]
-    assert sorted((one["seed"], one["model"]["dim"]) for one in cells) == [
+    assert sorted((cell["seed"], cell["model"]["dim"]) for cell in cells) == [
         (seed, row["settings"]["dim"]) for seed in (0, 1)
     ]
     (trial,) = [file for file in (home / "out" / "cells").glob("*-lightgcn-s0-*") if not (file / "cell.json").exists()]
@@ -110,11 +109,11 @@ def test_the_same_command_makes_nothing_again_and_plan_says_so(
     assert "fitting" not in again.stderr
     assert {file: file.read_bytes() for file in before} == before
     assert len(list((tmp_path / "home" / "out" / "cells").rglob("*.json"))) == len(
-        [one for one in before if one.suffix == ".json"]
+        [file for file in before if file.suffix == ".json"]
     )
     plan = study("tiny.toml", "--out", "out", "--plan", "--json", "--seeds", "3", cwd=tmp_path / "home")
     rows = json.loads(plan.stdout)
-    assert [one["cell"] for one in rows if not one["done"]] == [
+    assert [row["cell"] for row in rows if not row["done"]] == [
         f"synthetic, {label}, seed 2" for label in ("mmgrec", "lightgcn", "popularity")
     ]
 
@@ -138,15 +137,15 @@ def test_a_killed_study_goes_on_and_ends_in_the_same_figures(
     assert "Traceback" not in rest
     assert not (tmp_path / "out" / "lock").exists()
     assert not list((tmp_path / "out" / "cells").glob("*/lock")), "the worker ended in order"
-    told = json.loads((tmp_path / "out" / "study.json").read_text())
-    trials = told["data"][0]["models"][1]["tuned"]["trials"]
-    assert all(one["score"] > 0 for one in trials), "what is finished, the trials, is told"
+    payload = json.loads((tmp_path / "out" / "study.json").read_text())
+    trials = payload["data"][0]["models"][1]["tuned"]["trials"]
+    assert all(trial["score"] > 0 for trial in trials), "what is finished, the trials, is told"
     again = study("tiny.toml", "--out", "out", "--json", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "2 of them done" in again.stderr
-    one, two = (json.loads(text)["data"][0] for text in (again.stdout, done[1].stdout))
-    assert [row["test"] for row in one["models"]] == [row["test"] for row in two["models"]]
-    assert one["tests"] == two["tests"]
+    resumed, whole = (json.loads(text)["data"][0] for text in (again.stdout, done[1].stdout))
+    assert [row["test"] for row in resumed["models"]] == [row["test"] for row in whole["models"]]
+    assert resumed["tests"] == whole["tests"]
 
 
 SHRUNK = [
@@ -158,23 +157,23 @@ SHRUNK = [
 
 
 def test_overall_with_two_seeds(study: Command, tmp_path: Path) -> None:
-    sets = [word for one in SHRUNK for word in ("--set", one)]
+    sets = [word for setting in SHRUNK for word in ("--set", setting)]
     process = study("overall", "--seeds", "2", "--grid-size", "1", "--out", "out", "--json", *sets, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    told = json.loads(process.stdout)
-    rows = {row["model"]: row for row in told["data"][0]["models"]}
+    payload = json.loads(process.stdout)
+    rows = {row["model"]: row for row in payload["data"][0]["models"]}
     assert {"mmgrec", "mf", "lightgcn", "popularity", "itemknn", "ease"} <= set(rows)
-    assert len(rows) + len(told["absent"]) == 22
+    assert len(rows) + len(payload["absent"]) == 22
     assert all(row["seeds"] == [0, 1] for row in rows.values())
     assert all(row["defects"] == 0 for row in rows.values())
-    assert {one["against"] for one in told["data"][0]["tests"]["recall@10"]} == set(rows) - {"mmgrec"}
+    assert {test["against"] for test in payload["data"][0]["tests"]["recall@10"]} == set(rows) - {"mmgrec"}
 
 
 def test_cells_are_made_on_the_device_that_was_named(tmp_path: Path) -> None:
-    made = Study.of("mine", {"models": {"popularity": {}}, "seeds": 1})
-    run_study(made, tmp_path / "here")
+    popularity = Study.of("mine", {"models": {"popularity": {}}, "seeds": 1})
+    run_study(popularity, tmp_path / "here")
     run_study(
-        made, tmp_path / "there", device="meta"
+        popularity, tmp_path / "there", device="meta"
     )  # popularity has no tensor there; it only tells where it was made
     devices = [
         json.loads(next((tmp_path / name / "cells").glob("*/cell.json")).read_text())["device"]
@@ -190,9 +189,9 @@ def test_a_failing_model_is_recorded_and_the_rest_goes_on(study: Command, tmp_pa
     process = study("mine.toml", "--json", cwd=tmp_path)
     assert process.returncode == 1
     assert "max_items is 3" in process.stderr
-    told = json.loads(process.stdout)
-    assert list(told["failed"]) == ["synthetic, ease, seed 0"]
-    assert [row["seeds"] for row in told["data"][0]["models"]] == [[0], []]
+    payload = json.loads(process.stdout)
+    assert list(payload["failed"]) == ["synthetic, ease, seed 0"]
+    assert [row["seeds"] for row in payload["data"][0]["models"]] == [[0], []]
     assert "ease, seed 0 failed: EASE would need" in (tmp_path / "studies/mine/tables/synthetic.md").read_text()
     again = study("mine.toml", "--plan", cwd=tmp_path)
     assert "failed" in again.stdout
@@ -229,6 +228,6 @@ def test_mistakes_are_sentences(
 
 def test_the_list_of_studies_is_instant_and_complete(study: Command, tmp_path: Path) -> None:
     process = study("--list", "--json", cwd=tmp_path)
-    names = {one["study"] for one in json.loads(process.stdout)}
+    names = {study["study"] for study in json.loads(process.stdout)}
     assert {"overall", "representations", "assignment", "positions", "ablations", "ablations-paper", "layers-heads",
             "catalogue-size", "published-code", "ladder"} <= names  # fmt: skip

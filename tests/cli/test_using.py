@@ -20,10 +20,10 @@ def answer(done: CompletedProcess[str]) -> Any:
 
 
 def test_ids_tells_the_health_level_by_level(mmgrec: Command, finished: Path) -> None:
-    found = answer(mmgrec("ids", str(finished), "--json"))
-    assert found["num_levels"] == 4
-    assert len(found["usage"]) == len(found["perplexity"]) == 4
-    assert found["hash"] == json.loads((finished / "results.json").read_text())["rec_ids"]["hash"]
+    payload = answer(mmgrec("ids", str(finished), "--json"))
+    assert payload["num_levels"] == 4
+    assert len(payload["usage"]) == len(payload["perplexity"]) == 4
+    assert payload["hash"] == json.loads((finished / "results.json").read_text())["rec_ids"]["hash"]
 
 
 def test_ids_prints_a_table(mmgrec: Command, finished: Path) -> None:
@@ -32,17 +32,17 @@ def test_ids_prints_a_table(mmgrec: Command, finished: Path) -> None:
 
 @pytest.mark.parametrize("model", ["mmgrec", "mmgrec (paper)"])
 def test_a_stored_model_evaluates_to_its_stored_result(mmgrec: Command, finished: Path, model: str) -> None:
-    found = answer(mmgrec("evaluate", str(finished), "--model", model, "--json"))
+    payload = answer(mmgrec("evaluate", str(finished), "--model", model, "--json"))
     rows = json.loads((finished / "results.json").read_text())["results"]
     (stored,) = [row for row in rows if (row["model"], row["split"]) == (model, "test")]
-    assert found["metrics"] == pytest.approx(stored["metrics"])
+    assert payload["metrics"] == pytest.approx(stored["metrics"])
 
 
 def test_evaluate_takes_another_mask_and_length(mmgrec: Command, finished: Path) -> None:
-    found = answer(mmgrec("evaluate", str(finished), "--mask", "train", "-k", "3", "--split", "test", "--json"))
-    assert found["mask"] == "train"
-    assert "recall@3" in found["metrics"]
-    assert "recall@10" not in found["metrics"]
+    payload = answer(mmgrec("evaluate", str(finished), "--mask", "train", "-k", "3", "--split", "test", "--json"))
+    assert payload["mask"] == "train"
+    assert "recall@3" in payload["metrics"]
+    assert "recall@10" not in payload["metrics"]
 
 
 def test_a_model_without_weights_is_refused(mmgrec: Command, finished: Path) -> None:
@@ -91,8 +91,8 @@ def test_recommend_writes_ranked_rows(mmgrec: Command, finished: Path, tmp_path:
 def test_recommend_for_many_users_writes_shards(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
     (tmp_path / "users.txt").write_text("\n".join(map(str, range(50))))
     words = ("recommend", str(finished), "--users", "users.txt", "-k", "4", "--shard-size", "20", "--out")
-    found = answer(mmgrec(*words, "top", "--json"))
-    assert (found["users"], found["rows"], found["out"]) == (50, 200, "top")
+    payload = answer(mmgrec(*words, "top", "--json"))
+    assert (payload["users"], payload["rows"], payload["out"]) == (50, 200, "top")
     mmgrec(*words[:-3], "--out", "one.parquet")
     parts = sorted((tmp_path / "top").glob("part-*.parquet"))
     assert [polars.read_parquet(part).height for part in parts] == [80, 80, 40]
@@ -111,7 +111,7 @@ def test_recommend_keeps_to_an_allow_list(mmgrec: Command, finished: Path, tmp_p
 
 
 def test_recommend_excludes_what_it_is_told_to(mmgrec: Command, finished: Path, tmp_path: Path) -> None:
-    from mmgrec.settings.values import read_toml
+    from mmgrec.settings import read_toml
     from mmgrec.synthetic import planted
 
     values = read_toml(finished / "run.toml")["data"]
@@ -138,21 +138,21 @@ def test_unknown_users_are_told(mmgrec: Command, finished: Path, tmp_path: Path)
 def test_config_show_prints_a_file_that_config_takes(mmgrec: Command, tmp_path: Path) -> None:
     shown = mmgrec("config", "show", "--quantizer", "hash", "--set", "network.dim=24", "--toml")
     (tmp_path / "mine.toml").write_text(shown.stdout)
-    found = answer(mmgrec("config", "show", "--config", "mine.toml", "--json"))
-    assert (found["quantizer"]["name"], found["network"]["dim"]) == ("hash", 24)
+    payload = answer(mmgrec("config", "show", "--config", "mine.toml", "--json"))
+    assert (payload["quantizer"]["name"], payload["network"]["dim"]) == ("hash", 24)
 
 
 def test_config_show_explains_settings(mmgrec: Command) -> None:
-    told = mmgrec("config", "show", "--quantizer", "hash").stdout
-    assert "codebook_size" in told
-    assert "int >= 2" in told
-    assert "of the representations" in told
+    shown = mmgrec("config", "show", "--quantizer", "hash").stdout
+    assert "codebook_size" in shown
+    assert "int >= 2" in shown
+    assert "of the representations" in shown
 
 
 def test_flags_win_over_sets_over_the_file(mmgrec: Command, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('seed = 5\n[network]\ndim = 8\nnum_heads = 1\n[quantizer]\nname = "rqvae"\n')
-    found = answer(
+    payload = answer(
         mmgrec("config", "show", "--config", "c.toml", "--set", "network.dim=12", "--quantizer", "hash", "--json")
     )
-    assert (found["seed"], found["network"]["dim"], found["network"]["num_heads"]) == (5, 12, 1)
-    assert found["quantizer"]["name"] == "hash"
+    assert (payload["seed"], payload["network"]["dim"], payload["network"]["num_heads"]) == (5, 12, 1)
+    assert payload["quantizer"]["name"] == "hash"

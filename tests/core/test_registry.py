@@ -54,6 +54,13 @@ def only(point: Point, **environ: str) -> Plugin:
     return row
 
 
+def refused(registry: Registry, name: str) -> PluginError:
+    """The error of loading a quantizer."""
+    with pytest.raises(PluginError) as error:
+        registry.load("quantizer", name)
+    return error.value
+
+
 def raising(error: BaseException) -> Callable[[], object]:
     def load() -> object:
         raise error
@@ -139,6 +146,17 @@ def test_a_target_must_name_a_module_and_a_class(target: str) -> None:
     assert "package.module:Class" in only(Point(make=offering("x", target))).status
 
 
+@pytest.mark.parametrize("target", [SimpleNamespace, print, "a.b.C"])
+def test_a_command_is_named_by_text_alone(target: type | str) -> None:
+    @hookimpl
+    def mmgrec_commands(register: Register) -> None:
+        register("x", target)
+
+    row = only(Point(make=plugin_that(mmgrec_commands=mmgrec_commands)))
+    assert row.kind == "command"
+    assert "package.module:function" in row.status
+
+
 def test_a_name_claimed_twice_is_listed_twice_and_refused_when_used() -> None:
     points = [
         Point(make=offering("hash", "a.b:C"), distribution="first"),
@@ -149,8 +167,9 @@ def test_a_name_claimed_twice_is_listed_twice_and_refused_when_used() -> None:
         "claimed twice: also by second",
         "claimed twice: also by first",
     ]
-    with pytest.raises(PluginError, match=r"claimed by first 1\.2 and second 1\.2"):
-        registry.load("quantizer", "hash")
+    error = refused(registry, "hash")
+    assert error.code == "registry.claimed-twice"
+    assert "first 1.2 and second 1.2" in str(error)
 
 
 def test_blocking_one_of_two_claims_leaves_the_other() -> None:
@@ -169,16 +188,18 @@ def test_a_blocked_plugin_is_listed_and_never_imported(listed: str) -> None:
 
 
 def test_an_unknown_name_gets_the_nearest_ones() -> None:
-    with pytest.raises(PluginError, match="did you mean 'graph-rqvae'"):
-        Registry.discover(environ={}).load("quantizer", "graph-rqave")
+    error = refused(Registry.discover(environ={}), "graph-rqave")
+    assert error.code == "registry.unknown-plugin"
+    assert "'graph-rqvae'" in str(error)
 
 
 def test_an_unknown_name_tells_which_plugins_are_not_available() -> None:
     registry = Registry.discover([Point(make=raising(ValueError("x")))], environ={})
-    with pytest.raises(PluginError, match=r"none are known\. Not available: stranger of stranger-dist 1\.2 \("):
-        registry.load("quantizer", "hash")
-    with pytest.raises(PluginError, match=r"stranger of stranger-dist 1\.2 is not available: broken: ValueError: x\."):
-        registry.load("quantizer", "stranger")
+    for name in ("hash", "stranger"):
+        error = refused(registry, name)
+        assert error.code == "registry.unknown-plugin"
+        assert "stranger of stranger-dist 1.2" in str(error)
+    assert "ValueError: x" in str(error)  # whoever asks for it by its name is told why
 
 
 def test_a_slow_plugin_is_told_and_available(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,23 +210,21 @@ def test_a_slow_plugin_is_told_and_available(monkeypatch: pytest.MonkeyPatch) ->
         "ok",
         "slow: its hooks took 5.0 s to import; register targets as strings",
     ]
-    with pytest.raises(PluginError) as error:
-        registry.find("quantizer", "hahs")
-    assert "vailable" not in str(error.value)
+    assert "vailable" not in str(refused(registry, "hahs"))
 
 
 def test_a_target_that_cannot_be_imported_is_told_when_used() -> None:
     registry = Registry.discover([Point(make=offering("x", "no_such_module_here:C"))], environ={})
-    with pytest.raises(
-        PluginError, match=r"quantizer 'x' of stranger-dist 1\.2: no_such_module_here:C cannot be imported"
-    ):
-        registry.load("quantizer", "x")
+    error = refused(registry, "x")
+    assert (error.code, error.where) == ("registry.not-importable", "quantizer 'x' of stranger-dist 1.2")
+    assert "no_such_module_here:C" in str(error)
 
 
 def test_a_class_of_another_kind_is_refused() -> None:
     registry = Registry.discover([Point(make=offering("x", SimpleNamespace))], environ={})
-    with pytest.raises(PluginError, match=r"does not inherit from mmgrec\.interfaces\.Quantizer"):
-        registry.load("quantizer", "x")
+    error = refused(registry, "x")
+    assert error.code == "registry.of-another-kind"
+    assert "mmgrec.interfaces.Quantizer" in str(error)
 
 
 def test_a_class_that_lacks_a_method_is_refused() -> None:
@@ -213,8 +232,9 @@ def test_a_class_that_lacks_a_method_is_refused() -> None:
     class Empty(Quantizer): ...
 
     registry = Registry.discover([Point(make=offering("x", Empty))], environ={})
-    with pytest.raises(PluginError, match="does not define fit"):
-        registry.load("quantizer", "x")
+    error = refused(registry, "x")
+    assert error.code == "registry.abstract-class"
+    assert "fit" in str(error)
 
 
 def test_a_class_that_is_no_dataclass_is_refused() -> None:
@@ -223,8 +243,12 @@ def test_a_class_that_is_no_dataclass_is_refused() -> None:
             ...
 
     registry = Registry.discover([Point(make=offering("x", Loose))], environ={})
-    with pytest.raises(PluginError, match="is not a dataclass"):
-        registry.load("quantizer", "x")
+    assert refused(registry, "x").code == "registry.no-dataclass"
+
+
+def test_a_kind_that_does_not_exist_is_the_callers_mistake() -> None:
+    with pytest.raises(ValueError, match="did you mean 'quantizer'"):
+        Registry.discover([], environ={}).find("quantiser", "x")
 
 
 def test_listing_imports_neither_torch_nor_pydantic() -> None:

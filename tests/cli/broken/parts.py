@@ -22,7 +22,7 @@ from mmgrec.interfaces import (
     Recommender,
     Representations,
 )
-from mmgrec.recid.table import Codes, RecIDTable
+from mmgrec.recid import Codes, RecIDTable
 from mmgrec.testing import tiny_data
 
 
