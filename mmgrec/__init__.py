@@ -57,11 +57,14 @@ if TYPE_CHECKING:  # "as" says that the name is exported
     from mmgrec.recid import RecIDTable as RecIDTable
     from mmgrec.recid import Trie as Trie
     from mmgrec.recommender import MMGRec as MMGRec
+    from mmgrec.runs import open_run as open  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:  # Any: a module attribute can be anything
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
+    if name == "open":  # not in __all__: whoever imports everything keeps their own open
+        return import_module("mmgrec.runs").open_run
     raise AttributeError(f"module 'mmgrec' has no attribute {name!r}")
 
 

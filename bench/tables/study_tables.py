@@ -126,7 +126,7 @@ def table(found: Json, data: Json, *, best_first: bool = True) -> str:
         f"| model | seeds | R@10 | N@10 | R@20 | N@20 | {first} | p (Holm) R@10, N@10 | fit s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    places = {metric: ranks(data["models"], metric) for metric in METRICS}
+    places = {metric: _places(data["models"], metric) for metric in METRICS}
     models = data["models"]
     if best_first:
         models = sorted(models, key=lambda one: -one["test"]["recall@10"]["mean"])
@@ -154,7 +154,7 @@ def summary(found: Json, places: Mapping[str, Mapping[str, int]] | None = None) 
     mean = {key: model["test"]["recall@10"]["mean"] for key, model in values.items()}
     labels = sorted({label for _, label in values}, key=lambda label: -max(mean.get((one, label), 0) for one in sets))
     if places is None:
-        places = {one["name"]: ranks(one["models"], "recall@10") for one in found["data"]}
+        places = {one["name"]: _places(one["models"], "recall@10") for one in found["data"]}
 
     def cell(name: str, label: str) -> str:
         if (name, label) not in values:
@@ -175,7 +175,7 @@ def best(found: Json) -> str:
     strange = {model["plugin"] for one in found["data"] for model in one["models"]} - known
     if strange:
         raise SystemExit(f"no family in FAMILIES has {', '.join(sorted(strange))}")
-    places = {one["name"]: ranks(one["models"], "recall@10") for one in found["data"]}
+    places = {one["name"]: _places(one["models"], "recall@10") for one in found["data"]}
     rivals = {
         (one["name"], family): max(
             (model for model in one["models"] if model["plugin"] in plugins),
@@ -226,6 +226,12 @@ def _grid(corner: str, labels: Sequence[str], sets: Sequence[str], cell: Callabl
     """A row for each label, a column for each data set."""
     rows = [f"| {label} | " + " | ".join(cell(name, label) for name in sets) + " |" for label in labels]
     return "\n".join([f"| {corner} | {' | '.join(sets)} |", "|---|" + "---|" * len(sets), *rows])
+
+
+def _places(models: list[Json], metric: str) -> dict[str, int]:
+    """Label -> 0 for the best, 1 for the second best mean on test."""
+    means = {model["model"]: model["test"][metric]["mean"] for model in models if metric in model["test"]}
+    return ranks(means, metric)
 
 
 def _marked(text: str, place: int | None) -> str:

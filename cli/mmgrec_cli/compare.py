@@ -27,9 +27,8 @@ def compare(
     from mmgrec.runs import compare as tested
 
     part = options.one_of("--split", split, SPLITS)
-    tests = tested([StoredRun.open(path) for path in runs], metric=metric, split=part)
-    rows = [test.as_dict() for test in tests]
+    rows = tested([StoredRun.open(path) for path in runs], metric=metric, split=part)
     if json:
-        render.as_json(rows)
+        render.as_json([row.as_dict() for row in rows])
     else:
         render.comparison(rows)

@@ -37,4 +37,4 @@ def evaluate(
     if json:
         render.as_json({"run": run.as_posix(), "model": model, **report.as_dict()})
     else:
-        render.evaluation(model, report.as_dict())
+        render.evaluation(model, report)

@@ -63,7 +63,7 @@ def recommend(
     with contained():
         if sharded:
             asked = {
-                "run": opened.results["data"]["fingerprint"],
+                "run": opened.results.data.fingerprint,
                 "weights": opened.digest(model),
                 "model": model,
                 "top_k": top_k,

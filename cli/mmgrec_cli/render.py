@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +19,11 @@ from rich.table import Table
 from mmgrec.errors import SettingsError, UserError
 from mmgrec.registry import OK, Plugin
 from mmgrec.settings import Setting
+
+if TYPE_CHECKING:
+    from mmgrec.evaluation import Report
+    from mmgrec.runs import Comparison, RunOutcome
+    from mmgrec.studies import StudyResults
 
 __all__ = [
     "as_json",
@@ -160,43 +165,42 @@ def settings(sections: Mapping[str, Sequence[Setting]]) -> None:
         _out().print(grid)
 
 
-def results(found: Mapping[str, Any]) -> None:
+def results(outcome: RunOutcome) -> None:
     """The result table of a run, and what is worth knowing about its Rec-IDs and lists."""
-    facts = found["data"]
+    found = outcome.results
+    data, ids, lists = found.data, found.rec_ids, found.decoding
     text(
-        f"{facts['name']}: {facts['num_users']} users, {facts['num_items']} items, "
-        f"{facts['num_interactions']} interactions; seed {found['seed']}"
+        f"{data.name}: {data.num_users} users, {data.num_items} items, {data.num_interactions} interactions; "
+        f"seed {found.seed}"
     )
-    rows = found["results"]
-    names = _shown_metrics(list(dict.fromkeys(name for row in rows for name in row["metrics"])))
-    for split in dict.fromkeys(row["split"] for row in rows):
+    names = _shown_metrics(list(dict.fromkeys(name for row in found.results for name in row.metrics)))
+    for split in dict.fromkeys(row.split for row in found.results):
+        rows = [row for row in found.results if row.split == split]
         table(
-            f"{split} ({rows[0]['mask']} masked)" if split == "test" else f"{split} (train masked)",
+            f"{split} ({rows[0].mask} masked)",
             ("model", *names, "fit s", "rank s"),
             [
                 (
-                    row["model"],
-                    *(row["metrics"].get(name, "") for name in names),
-                    f"{row['seconds']['fit']:.1f}",
-                    f"{row['seconds']['recommend']:.1f}",
+                    row.model,
+                    *(row.metrics.get(name, "") for name in names),
+                    f"{row.seconds.fit:.1f}",
+                    f"{row.seconds.recommend:.1f}",
                 )
                 for row in rows
-                if row["split"] == split
             ],
             numbers=len(names) + 2,
         )
-    ids, lists = found["rec_ids"], found["decoding"]
-    usage = ", ".join(f"{one:.0%}" for one in ids["usage"])
+    usage = ", ".join(f"{share:.0%}" for share in ids.usage)
     text(
-        f"Rec-IDs: {ids['num_levels']} tokens, usage {usage}; {ids['unique_before_collision']:.1%} unique before the "
-        f"collision token, largest group {ids['largest_group']}"
+        f"Rec-IDs: {ids.num_levels} tokens, usage {usage}; {ids.unique_before_collision:.1%} unique before the "
+        f"collision token, largest group {ids.largest_group}"
     )
-    gap = lists["beam_recall_of_exact@10"]
+    gap = lists.recall_of_exact
     text(
-        f"Lists: {lists['users']} users, {lists['invalid']} invalid, {lists['duplicate']} duplicate, "
-        f"{lists['seen']} seen items" + ("" if gap is None else f"; {gap:.1%} of the exact decoder's top 10 are found")
+        f"Lists: {lists.users} users, {lists.invalid} invalid, {lists.duplicate} duplicate, "
+        f"{lists.seen} seen items" + ("" if gap is None else f"; {gap:.1%} of the exact decoder's top 10 are found")
     )
-    text(f"Run folder: {found['run']}")
+    text(f"Run folder: {outcome.folder.as_posix()}")
 
 
 def _shown_metrics(names: list[str]) -> list[str]:
@@ -209,10 +213,10 @@ def _shown_metrics(names: list[str]) -> list[str]:
     return [name for name in names if name.endswith(f"@{lengths[0]}") or name.partition("@")[0] in main]
 
 
-def evaluation(model: str, report: Mapping[str, Any]) -> None:
+def evaluation(model: str, report: Report) -> None:
     """One model's metrics."""
-    title = f"{model} on {report['split']}, {report['mask']} masked, {report['num_users']} users"
-    table(title, ("metric", "value"), list(report["metrics"].items()), numbers=1)
+    title = f"{model} on {report.split}, {report.mask} masked, {report.num_users} users"
+    table(title, ("metric", "value"), list(report.metrics.items()), numbers=1)
 
 
 def health(report: Mapping[str, Any]) -> None:
@@ -238,20 +242,21 @@ def health(report: Mapping[str, Any]) -> None:
         text(f"ALARM: {alarm}")
 
 
-def comparison(rows: Sequence[Mapping[str, Any]]) -> None:
+def comparison(rows: Sequence[Comparison]) -> None:
     """Paired tests, one below the other."""
+    first = rows[0]
     table(
-        f"{rows[0]['metric']} of {rows[0]['first']}, paired over {rows[0]['num_users']} users",
+        f"{first.test.metric} of {first.first}, paired over {first.test.num_users} users",
         ("against", "first", "second", "difference", "t", "p", "p (Holm)"),
         [
             (
-                row["second"],
-                row["first_value"],
-                row["second_value"],
-                f"{row['difference']:+.4f}",
-                f"{row['t']:.2f}",
-                f"{row['p']:.2g}",
-                f"{row['p_holm']:.2g}",
+                row.second,
+                row.first_value,
+                row.second_value,
+                f"{row.test.difference:+.4f}",
+                f"{row.test.t:.2f}",
+                f"{row.test.p:.2g}",
+                f"{row.test.p_holm:.2g}",
             )
             for row in rows
         ],
@@ -259,18 +264,18 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def study(told: Mapping[str, Any]) -> None:
+def study(results: StudyResults) -> None:
     """A study's tables, best bold and second best underlined."""
     from mmgrec.studies import table_rows
 
-    for data in told["data"]:
-        head, *rows = table_rows(dict(told), data, {0: "[bold]{}[/]", 1: "[underline]{}[/]"})
-        made = Table(title=_safe(f"{data['name']}, test, {told['mask']} masked"), title_justify="left")
-        for place, name in enumerate(head):
-            made.add_column(_safe(name), justify="right" if place else "left", overflow="fold")
+    for data in results.data:
+        head, *rows = table_rows(results, data, {0: "[bold]{}[/]", 1: "[underline]{}[/]"})
+        grid = Table(title=_safe(f"{data.name}, test, {results.mask} masked"), title_justify="left")
+        for column, name in enumerate(head):
+            grid.add_column(_safe(name), justify="right" if column else "left", overflow="fold")
         for row in rows:
-            made.add_row(_safe(row[0]), *row[1:])
-        _out().print(made)
+            grid.add_row(_safe(row[0]), *row[1:])
+        _out().print(grid)
 
 
 def page(folder: Path) -> None:

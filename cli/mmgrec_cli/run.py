@@ -45,7 +45,7 @@ def run(
     if outcome.stored:
         render.note(f"{outcome.folder} is finished: this is its stored result")
     if json:
-        render.as_json(outcome.results)
+        render.as_json(outcome.to_json())
     else:
-        render.results(outcome.results)
+        render.results(outcome)
         render.page(outcome.folder)

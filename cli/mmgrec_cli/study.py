@@ -81,17 +81,17 @@ def study(
         return
     from mmgrec.studies import run_study
 
-    outcome = run_study(wanted, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
+    results = run_study(wanted, folder, jobs=jobs, threads=threads, device=chosen, watch=_Watcher())
     if json:
-        render.as_json(outcome)
+        render.as_json(results.to_json())
     else:
-        render.study(outcome)
+        render.study(results)
         render.text(f"Study folder: {folder.as_posix()}")
         render.page(folder)
-    if outcome["failed"]:
-        render.note(f"{len(outcome['failed'])} cells failed; the same command tries them again:")
-        for name, sentence in outcome["failed"].items():
-            render.note(f"  {name}: {sentence}")
+    if results.failed:
+        render.note(f"{len(results.failed)} cells failed; the same command tries them again:")
+        for cell, sentence in results.failed.items():
+            render.note(f"  {cell}: {sentence}")
         raise typer.Exit(1)
 
 

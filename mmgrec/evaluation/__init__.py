@@ -24,11 +24,10 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.evaluation.significance import PairedTest as PairedTest
     from mmgrec.evaluation.significance import holm as holm
     from mmgrec.evaluation.significance import paired_test as paired_test
+    from mmgrec.evaluation.summary import Spread as Spread
     from mmgrec.evaluation.summary import best_places as best_places
     from mmgrec.evaluation.summary import main_metrics as main_metrics
     from mmgrec.evaluation.summary import ranks as ranks
-    from mmgrec.evaluation.summary import shown as shown
-    from mmgrec.evaluation.summary import spread as spread
 else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
@@ -38,6 +37,6 @@ else:
             "protocol": ["KNOWN", "Known", "MASKS", "Mask", "SPLITS", "Split", "known", "masked"],
             "report": ["Defects", "Report"],
             "significance": ["PairedTest", "holm", "paired_test"],
-            "summary": ["best_places", "main_metrics", "ranks", "shown", "spread"],
+            "summary": ["Spread", "best_places", "main_metrics", "ranks"],
         },
     )

@@ -3,61 +3,60 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from mmgrec.storage import Json
-
-__all__ = ["best_places"]
+__all__ = ["LOWER_IS_BETTER", "Spread", "best_places", "main_metrics", "ranks"]
 
 LOWER_IS_BETTER = ("popularity-bias",)
 _SHOWN = ("recall", "ndcg")  # the metrics of the printed tables, where they are measured
 
 
-def spread(values: Sequence[float]) -> Json:
-    """Mean, sample standard deviation (None for a single value) and the values themselves.
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A figure over several seeds."""
 
-    >>> spread([1.0, 2.0, 4.0])["deviation"]
-    1.5275252316519468
+    mean: float | None = None  # None: there is no value
+    deviation: float | None = None  # of a sample; None: fewer than two values
+    values: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """
+        >>> Spread.of([1.0, 2.0, 4.0]).deviation
+        1.5275252316519468
+        """
+        values = tuple(values)
+        return cls(
+            mean=statistics.mean(values) if values else None,
+            deviation=statistics.stdev(values) if len(values) > 1 else None,
+            values=values,
+        )
+
+
+def ranks(means: Mapping[str, float], metric: str) -> dict[str, int]:
+    """Label -> 0 for the best, 1 for the second best mean; equal figures share a place.
+
+    Args:
+        means: label -> mean of the metric.
+        metric: its name, which says whether more is better.
     """
-    return {
-        "mean": statistics.mean(values) if values else None,
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "values": list(values),
-    }
-
-
-# --------------------------------------------------------------------------- forms
-
-
-def ranks(models: Sequence[Json], metric: str) -> dict[str, int]:
-    """Label -> 0 for the best, 1 for the second best mean on test; equal figures share a place."""
-    means = {one["model"]: one["test"][metric]["mean"] for one in models if metric in one["test"]}
     lower = metric.partition("@")[0] in LOWER_IS_BETTER
     order = sorted(set(means.values()), reverse=not lower)
     return {label: order.index(mean) for label, mean in means.items() if order.index(mean) < 2}
 
 
-def shown(told: Json) -> list[str]:
-    """The metrics of a printed table: recall and NDCG at all lengths, or all where neither is measured."""
-    main = [name for name in told["metrics"] if name.partition("@")[0] in _SHOWN]
-    return main or list(told["metrics"])
-
-
-# --------------------------------------------------------------------------- both
-
-
 def main_metrics(metrics: Sequence[str]) -> list[str]:
-    """Recall and NDCG at all lengths, or all metrics where neither is measured."""
+    """The metrics of a printed table: recall and NDCG at all lengths, or all where neither is measured."""
+    main = [name for name in metrics if name.partition("@")[0] in _SHOWN]
+    return main or list(metrics)
 
-    return shown({"metrics": list(metrics)})
 
-
-def best_places(found: Mapping[str, Mapping[str, Json]], metrics: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Label -> metric -> 0 for the best mean, 1 for the second best."""
-
-    known = [{"model": label, "test": figures} for label, figures in found.items()]
-    out: dict[str, dict[str, int]] = {}
-    for metric in metrics if len(known) > 1 else ():
-        for label, place in ranks(known, metric).items():
-            out.setdefault(label, {})[metric] = place
-    return out
+def best_places(found: Mapping[str, Mapping[str, Spread]], metrics: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Label -> metric -> 0 for the best mean, 1 for the second best; nothing where there is one model alone."""
+    places: dict[str, dict[str, int]] = {}
+    for metric in metrics if len(found) > 1 else ():
+        means = {label: figures[metric].mean for label, figures in found.items() if metric in figures}
+        for label, place in ranks({label: mean for label, mean in means.items() if mean is not None}, metric).items():
+            places.setdefault(label, {})[metric] = place
+    return places

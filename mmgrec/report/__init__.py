@@ -8,7 +8,8 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.report.facts import DatasetSection as DatasetSection
     from mmgrec.report.facts import ModelRow as ModelRow
     from mmgrec.report.facts import PageFacts as PageFacts
-    from mmgrec.report.facts import data_counts as data_counts
+    from mmgrec.report.facts import TrainingStage as TrainingStage
+    from mmgrec.report.facts import TuningFacts as TuningFacts
     from mmgrec.report.facts import measurements as measurements
     from mmgrec.report.facts import milliseconds_each as milliseconds_each
     from mmgrec.report.html import page_html as page_html
@@ -20,7 +21,8 @@ else:
                 "DatasetSection",
                 "ModelRow",
                 "PageFacts",
-                "data_counts",
+                "TrainingStage",
+                "TuningFacts",
                 "measurements",
                 "milliseconds_each",
             ],

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mmgrec.evaluation import Spread
 from mmgrec.storage import Json
 
-__all__ = ["DatasetSection", "Measurement", "ModelRow", "PageFacts", "data_counts", "measurements", "milliseconds_each"]
+__all__ = [
+    "DatasetSection",
+    "Measurement",
+    "ModelRow",
+    "PageFacts",
+    "TrainingStage",
+    "TuningFacts",
+    "measurements",
+    "milliseconds_each",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +27,25 @@ class Measurement:
     mean: float
     deviation: float | None = None  # over seeds; None: one seed
     place: int | None = None  # 0 the best of its column, 1 the second best
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningFacts:
+    """How a model's settings were found."""
+
+    by: str  # the metric and where it was measured
+    chosen: Mapping[str, object] | None  # dotted name -> value; None: not yet known
+    tried: int  # points of its grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """How the training of one stage went."""
+
+    stage: str
+    total: int = 0  # epochs at most
+    rows: Sequence[Mapping[str, float]] = ()  # one an epoch: epoch, loss, seconds, …
+    facts: Mapping[str, float] = field(default_factory=dict)  # what was said at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +64,9 @@ class ModelRow:
     parameters: int | None = None
     memory_mib: float | None = None
     defects: int = 0  # places of all lists that hold what they must not, or nothing
-    tuned: Json | None = None  # by, chosen, trials
+    tuning: TuningFacts | None = None  # None: its settings were given
     insights: Sequence[Json] = ()  # one a seed
-    stages: Sequence[Json] = ()  # of the first seed: stage, rows
+    stages: Sequence[TrainingStage] = ()  # of the first seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +99,14 @@ class PageFacts:
 
 
 def milliseconds_each(seconds: float | None, users: int) -> float | None:
+    """For each user, of so many seconds for all; None where that is not known."""
     return 1000 * seconds / users if seconds is not None and users else None
 
 
-def data_counts(data: Json) -> dict[str, int]:
-    return {name: data[f"num_{name}"] for name in ("users", "items", "interactions") if f"num_{name}" in data}
-
-
-def measurements(found: Mapping[str, Json], places: Mapping[str, int]) -> dict[str, Measurement]:
+def measurements(figures: Mapping[str, Spread], places: Mapping[str, int]) -> dict[str, Measurement]:
+    """Metric -> its figure on the page, with its place among the models; what has no value is left out."""
     return {
-        name: Measurement(mean=one["mean"], deviation=one["deviation"], place=places.get(name))
-        for name, one in found.items()
-        if one["mean"] is not None
+        name: Measurement(mean=figure.mean, deviation=figure.deviation, place=places.get(name))
+        for name, figure in figures.items()
+        if figure.mean is not None
     }

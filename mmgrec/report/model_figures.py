@@ -20,12 +20,12 @@ def curves(name: str, line: ModelRow, what: str, *, stages: int, points: int) ->
     """Loss or validation score of the last so many stages of training, with so many points of each at most."""
     traces = []
     for number, stage in enumerate(line.stages[-stages:]):
-        rows = [(row["epoch"], row[what]) for row in stage["rows"] if row.get(what) is not None and "epoch" in row]
+        rows = [(row["epoch"], row[what]) for row in stage.rows if row.get(what) is not None and "epoch" in row]
         if not rows or (what == "loss" and not rows[0][1]):
             continue
         scale = rows[0][1] if what == "loss" else 1.0
         kept = _thinned(rows, points)
-        told = inert(stage["stage"], 30)
+        told = inert(stage.stage, 30)
         traces.append(
             {
                 "type": "scatter", "mode": "lines+markers" if len(kept) < 12 else "lines", "name": told,

@@ -156,7 +156,7 @@ def _more(story: PageFacts, sheet: DatasetSection, main: Sequence[str]) -> list[
     if any(line.valid for line in sheet.lines):
         heads = [(name, lambda line, name=name: _figure(line.valid.get(name))) for name in story.metrics]
         tables.append(_table("Validation part", sheet, heads))
-    tuned = [line for line in sheet.lines if line.tuned]
+    tuned = [(line, line.tuning) for line in sheet.lines if line.tuning]
     if tuned:
         tables.append(
             {
@@ -169,13 +169,12 @@ def _more(story: PageFacts, sheet: DatasetSection, main: Sequence[str]) -> list[
                         "own": False,
                         "colour": "",
                         "cells": [
-                            {**_cell(_settings(line.tuned["chosen"])), "text_column": True},
-                            _cell(str(len(line.tuned["trials"]))),
-                            _cell(visible(line.tuned["by"])),
+                            {**_cell(_settings(tuning.chosen)), "text_column": True},
+                            _cell(str(tuning.tried)),
+                            _cell(visible(tuning.by)),
                         ],
                     }
-                    for line in tuned
-                    if line.tuned
+                    for line, tuning in tuned
                 ],
             }
         )

@@ -40,11 +40,12 @@ def compare(runs: Sequence[StoredRun], *, metric: str = "recall@10", split: Spli
     Raises:
         RunError: if the runs are of different data, or have no such metric, or there is nothing to compare.
     """
-    if len({run.results["data"]["fingerprint"] for run in runs}) != 1:
+    if len({run.results.data.fingerprint for run in runs}) != 1:
         raise RunError(
             "the runs are of different data, so their users cannot be paired",
             where=", ".join(str(run.folder.path) for run in runs),
             remedy="compare runs of one data set and split",
+            code="runs.different-data",
         )
     single = len(runs) == 1
     named = [
@@ -54,12 +55,18 @@ def compare(runs: Sequence[StoredRun], *, metric: str = "recall@10", split: Spli
     ]
     if len(named) < 2:
         raise RunError(
-            "there is one model only", where=str(runs[0].folder.path), remedy="name a second run, or use --baselines"
+            "there is one model only",
+            where=str(runs[0].folder.path),
+            remedy="name a second run, or use --baselines",
+            code="runs.one-model",
         )
     for name, report in named:
         if metric not in report.per_user:
             raise RunError(
-                f"{name} has no {metric!r} per user", where="compare", remedy=near_miss(metric, report.per_user)
+                f"{name} has no {metric!r} per user",
+                where="compare",
+                remedy=near_miss(metric, report.per_user),
+                code="runs.no-such-metric",
             )
     (first, mine), *others = named
     tests = holm([paired_test(mine, other, metric) for _, other in others])

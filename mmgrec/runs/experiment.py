@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, cast
 from annotated_types import Ge, Le, Lt, MinLen
 
 from mmgrec.data import Dataset
-from mmgrec.errors import PluginError, SettingsError, near_miss
+from mmgrec.errors import PluginError, Problem, SettingsError, near_miss
 from mmgrec.guards import checked_data, third_party, told_of
 from mmgrec.interfaces import Context, DatasetSource, Metric, Recommender, Reporter, Silent
 from mmgrec.registry import Registry
@@ -151,17 +151,24 @@ def preset_of(label: str) -> str:
 def _checked(config: Settings, problems: list[str]) -> dict[str, Any]:  # Any: TOML
     """The configuration with lists of names as tables, without unknown keys and misplaced values: those are told."""
     known = [field.name for field in dataclasses.fields(Options)]
-    problems += [f"{key}: there is no such setting; {near_miss(key, [*known, *SECTIONS])}"
-                for key in config if key not in known and key not in SECTIONS]  # fmt: skip
+    unknown = [key for key in config if key not in known and key not in SECTIONS]
+    problems += [
+        Problem(f"{key}: there is no such setting; {near_miss(key, [*known, *SECTIONS])}", "settings.unknown-key")
+        for key in unknown
+    ]
     out: dict[str, Any] = {}
     for key, value in config.items():
         if key in ("baselines", "compare") and isinstance(value, list | tuple):
             value = {str(name): {} for name in value}
         if key in SECTIONS and not isinstance(value, Mapping):
-            problems.append(f"{key}: a table is needed, got {value!r}")
+            problems.append(Problem(f"{key}: a table is needed, got {value!r}", "settings.not-a-table"))
         elif key in ("baselines", "compare"):
             tables = typing.cast(Settings, value)
-            problems += [f"{key}.{name}: a table is needed" for name, one in tables.items() if not _is_table(one)]
+            problems += [
+                Problem(f"{key}.{name}: a table is needed", "settings.not-a-table")
+                for name, one in tables.items()
+                if not _is_table(one)
+            ]
             out[key] = {name: one for name, one in tables.items() if _is_table(one)}
         elif key in known or key in SECTIONS:
             out[key] = value
@@ -214,7 +221,12 @@ class _Maker:
             values = dict(table)
             name = str(values.pop("name", label))
             if name == "mmgrec":
-                self.problems.append(f"baselines.{label}: mmgrec is the run's own model; use --preset to compare two")
+                self.problems.append(
+                    Problem(
+                        f"baselines.{label}: mmgrec is the run's own model; use --preset to compare two",
+                        "runs.mmgrec-as-baseline",
+                    )
+                )
                 continue
             part = self.plugin("recommender", name, values, f"baselines.{label}")
             if part is not None:
@@ -227,7 +239,9 @@ class _Maker:
 
         where = "" if label == "mmgrec" else f"compare.{preset}."
         if preset not in PRESETS:
-            self.problems.append(f"preset: there is no preset {preset!r}; {near_miss(preset, PRESETS)}")
+            self.problems.append(
+                Problem(f"preset: there is no preset {preset!r}; {near_miss(preset, PRESETS)}", "runs.no-such-preset")
+            )
         base: Mapping[str, Settings] = PRESETS.get(preset, {})
         names: dict[str, str] = {}
         parts: dict[str, object] = {}
@@ -259,7 +273,7 @@ class _Maker:
         try:
             return self.registry.load(kind, name)
         except PluginError as error:
-            self.problems.append(str(error))
+            self.problems.append(Problem(str(error), error.code))
             return None
 
     def _built(self, cls: type, values: Settings, where: str) -> object:
@@ -272,7 +286,9 @@ class _Maker:
             plugin = third_party(cls)
             if plugin is None:
                 raise
-            self.problems.append(f"{plugin}: it cannot be made ({told_of(error)}); tell its author")
+            self.problems.append(
+                Problem(f"{plugin}: it cannot be made ({told_of(error)}); tell its author", "plugin.broken")
+            )
             return None
 
 

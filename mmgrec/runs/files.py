@@ -14,24 +14,10 @@ from torch import Tensor
 
 from mmgrec.data import Dataset
 from mmgrec.evaluation import Report
-from mmgrec.interfaces import FittedRecommender, Reporter
+from mmgrec.interfaces import Reporter
 from mmgrec.storage import Json, Tensors
 
-__all__ = ["insight_bytes", "per_user_parquet", "rec_id_parquet", "told_by", "written_page"]
-
-
-_LISTS = 20  # of each list, at most, are looked at
-
-
-def told_by(fitted: FittedRecommender, data: Dataset, report: Report, log: Reporter) -> Json | None:
-    """What the page shows of a model; None where that cannot be made."""
-    from mmgrec.insight import insight
-
-    try:
-        return insight(fitted, data, report.item[:, :_LISTS], report.user, split=report.split, mask=report.mask)
-    except Exception as error:
-        log.warn(f"the page will lack a model: {type(error).__name__}: {error}")
-        return None
+__all__ = ["insight_bytes", "per_user_parquet", "rec_id_parquet", "user_parquet", "written_page"]
 
 
 def insight_bytes(told: Mapping[str, Json | None]) -> bytes:
@@ -72,6 +58,14 @@ def per_user_parquet(rows: Mapping[str, Tensors], splits: Sequence[str]) -> byte
         if split in tensors
     ]
     return _parquet(polars.concat(frames, how="diagonal"))
+
+
+def user_parquet(report: Report) -> bytes:
+    """One row for each user of a report; one column for each metric."""
+    import polars
+
+    columns = {"user": report.user.numpy(), **{name: value.numpy() for name, value in report.per_user.items()}}
+    return _parquet(polars.DataFrame(columns))
 
 
 def _parquet(frame: Any) -> bytes:  # Any: polars.DataFrame, imported late

@@ -71,7 +71,9 @@ class RunFolder(SealedFolder):
             RunError: if this is no run folder.
         """
         if not (self.path / SETTINGS).is_file():
-            raise RunError("there is no run in this folder", where=str(self.path), remedy="check the path")
+            raise RunError(
+                "there is no run in this folder", where=str(self.path), remedy="check the path", code="runs.no-run"
+            )
         values = read_toml(self.path / SETTINGS)
         values.pop("fingerprint", None)
         return values
@@ -84,7 +86,12 @@ class RunFolder(SealedFolder):
     def checked(self, *, but: Sequence[str] = ()) -> None:
         if not self.finished:
             self.settings()
-            raise RunError("this run is not finished", where=str(self.path), remedy="run its command again, it resumes")
+            raise RunError(
+                "this run is not finished",
+                where=str(self.path),
+                remedy="run its command again, it resumes",
+                code="runs.unfinished",
+            )
         super().checked(but=but)
 
 

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from mmgrec.data import Dataset
-from mmgrec.storage import Json
-
-__all__ = ["REPORT", "data_facts", "recorded_versions", "slug"]
+__all__ = ["REPORT", "recorded_versions", "slug"]
 
 RESULTS, RUN, PER_USER, REC_IDS, HEALTH, WEIGHTS, INSIGHT = (
     "results.json", "run.json", "per_user.parquet", "rec_ids.parquet", "rec_ids.json", "weights", "insight.json",
 )  # fmt: skip
 _RECORDED = ("mmgrec", "numpy", "polars", "pydantic", "safetensors", "scipy", "torch", "torch-geometric", "triton")
-
-
-def data_facts(data: Dataset) -> Json:
-    return {
-        "name": data.name,
-        "num_users": data.num_users,
-        "num_items": data.num_items,
-        "num_interactions": data.num_interactions,
-        "fingerprint": data.fingerprint,
-    }
 
 
 def slug(name: str) -> str:

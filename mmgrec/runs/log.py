@@ -8,13 +8,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmgrec.errors import RunError
 from mmgrec.interfaces import Reporter
-from mmgrec.storage import Json
+from mmgrec.report import TrainingStage
 
-__all__ = ["LogTee", "last_stages", "log_stages", "seconds_told"]
+__all__ = ["LogTee", "last_stages", "log_stages", "seconds_of"]
 
 
 class LogTee:
@@ -68,69 +69,64 @@ class LogTee:
                 f"cannot write {len(line):,} bytes ({error.strerror})",
                 where=self._file.name,
                 remedy="free space, then run the same command again",
+                code="storage.refused",
             ) from error
 
 
-_ROW_FACTS = ("time", "event", "stage", "done", "total")
+_EVENT_KEYS = ("time", "event", "stage", "done", "total")  # of a line, beside what was measured
 
 
-def log_stages(log: Path, labels: Sequence[str]) -> dict[str, list[Json]]:
-    """Label -> its training stages in a run's log, each with one row an epoch.
-
-    A stage that was begun before a kill is continued; an epoch that was trained twice counts once.
-    """
+def log_stages(log: Path, labels: Sequence[str]) -> dict[str, list[TrainingStage]]:
+    """Label -> its training stages in a run's log; models that were trained with none have no entry."""
     if not log.is_file():
         return {}
-    found: dict[str, dict[tuple[str, int], Json]] = {}
-    starts = {f"{label}: fitting": label for label in labels}
-    label, begun = "", Counter[str]()
-    for line in log.read_text(encoding="utf-8").splitlines():
-        told = json.loads(line)
-        event, name = told["event"], told.get("stage", "")
-        if event == "note" and told.get("text") in starts:
-            label = starts[told["text"]]
-            begun.clear()
-        elif label and event == "begin":
-            begun[name] += 1
-            found.setdefault(label, {}).setdefault((name, begun[name]), {"stage": name, "rows": {}})
-        elif label and event == "update" and (stage := found.get(label, {}).get((name, begun[name]))):
-            stage["rows"][told["done"]] = {key: one for key, one in told.items() if key not in _ROW_FACTS}
-    return {
-        label: [{**one, "rows": [row for _, row in sorted(one["rows"].items())]} for one in stages.values()]
-        for label, stages in found.items()
-    }
+    return _stages(log, {f"{label}: fitting": label for label in labels})
 
 
-_FACTS = ("time", "event", "stage", "done", "total")
+def last_stages(log: Path) -> list[TrainingStage]:
+    """The training stages of a cell, whose log is of one model alone."""
+    return _stages(log, {}).get("", [])
 
 
-def last_stages(log: Path) -> list[Json]:
-    """The stages of the last attempt: name, epochs at most, one row an epoch, what was said at the end.
+def seconds_of(stages: Sequence[TrainingStage]) -> float:
+    """Seconds of all epochs, also of those before a kill."""
+    return float(sum(row.get("seconds", 0.0) for stage in stages for row in stage.rows))
+
+
+def _stages(log: Path, starts: Mapping[str, str]) -> dict[str, list[TrainingStage]]:
+    """Label -> the stages of its last attempt.
 
     A stage that an earlier attempt had begun is continued; an epoch that was trained again counts once.
+
+    Args:
+        log: the file.
+        starts: the note that begins an attempt at a model -> its label. Whatever comes before any is of "".
     """
-    stages: dict[tuple[str, int], Json] = {}
+    label = ""
+    known: dict[tuple[str, str, int], TrainingStage] = {}  # label, stage, how often it was begun in its attempt
+    rows: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}  # the same -> epoch -> its row
     begun: Counter[str] = Counter()
-    order: list[tuple[str, int]] = []  # of the stages of this attempt
+    order: dict[str, list[tuple[str, str, int]]] = {}
     for line in log.read_text(encoding="utf-8").splitlines():
-        told = json.loads(line)
-        event, name = told["event"], told.get("stage", "")
-        if event == "attempt":
+        event = json.loads(line)
+        kind, name = event["event"], event.get("stage", "")
+        if kind == "attempt" or (kind == "note" and event.get("text") in starts):
+            label = starts.get(event.get("text", ""), "")
             begun.clear()
-            order.clear()
-        if event == "begin":
+            order.pop(label, None)
+        if starts and not label:
+            continue  # of no model: the data are being read
+        if kind == "begin":
             begun[name] += 1
-            order.append((name, begun[name]))
-            stages.setdefault((name, begun[name]), {"stage": name, "total": told["total"], "rows": {}, "facts": {}})
-        place = stages.get((name, begun[name]))
-        facts = {key: one for key, one in told.items() if key not in _FACTS}
-        if place is not None and event == "update":
-            place["rows"][told["done"]] = facts
-        elif place is not None and event == "end":
-            place["facts"] = facts
-    return [{**stages[key], "rows": [row for _, row in sorted(stages[key]["rows"].items())]} for key in order]
-
-
-def seconds_told(stages: Sequence[Json]) -> float:
-    """Seconds of all epochs, also of those before a kill."""
-    return float(sum(row.get("seconds", 0.0) for stage in stages for row in stage["rows"]))
+            order.setdefault(label, []).append((label, name, begun[name]))
+            known.setdefault((label, name, begun[name]), TrainingStage(stage=name, total=event["total"]))
+        key = (label, name, begun[name])
+        measured = {fact: value for fact, value in event.items() if fact not in _EVENT_KEYS}
+        if key in known and kind == "update":
+            rows.setdefault(key, {})[event["done"]] = measured
+        elif key in known and kind == "end":
+            known[key] = replace(known[key], facts=measured)
+    return {
+        label: [replace(known[key], rows=[row for _, row in sorted(rows.get(key, {}).items())]) for key in keys]
+        for label, keys in order.items()
+    }

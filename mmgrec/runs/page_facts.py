@@ -2,95 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmgrec.errors import RunError
-from mmgrec.evaluation import best_places, main_metrics
-from mmgrec.report import DatasetSection, ModelRow, PageFacts, data_counts, measurements, milliseconds_each
-from mmgrec.runs.layout import INSIGHT, LOG, RESULTS, RUN
+from mmgrec.evaluation import SPLITS, Spread, best_places, main_metrics
+from mmgrec.report import DatasetSection, ModelRow, PageFacts, measurements, milliseconds_each
+from mmgrec.runs.comparison import Comparison, compare
+from mmgrec.runs.folder import RunFolder
+from mmgrec.runs.layout import INSIGHT, LOG, PER_USER, RESULTS, RUN
 from mmgrec.runs.log import log_stages
-from mmgrec.storage import Json, json_if_there, read_json
+from mmgrec.runs.results import RunRecord, RunResults
+from mmgrec.runs.stored import StoredRun
+from mmgrec.storage import json_if_there, read_record
 
 __all__ = ["run_facts"]
 
 
 def run_facts(folder: Path) -> PageFacts:
-    told, facts = read_json(folder / RESULTS), json_if_there(folder / RUN)
-    insight = json_if_there(folder / INSIGHT).get("models", {})
-    labels = list(dict.fromkeys(row["model"] for row in told["results"]))
-    stages = log_stages(folder / LOG, labels)
-    tests = _tests(folder, told, labels)
-    rows = {(row["model"], row["split"]): row for row in told["results"]}
-    metrics = list(told["results"][0]["metrics"])
-    shown: dict[str, dict[str, Json]] = {
+    """What the page of a run shows.
+
+    Raises:
+        RunError: if the folder holds no results, or a file of it cannot be read.
+    """
+    results = RunResults.read(folder / RESULTS)
+    record = read_record(RunRecord, folder / RUN) if (folder / RUN).is_file() else None
+    stages = log_stages(folder / LOG, results.labels)
+    insights = json_if_there(folder / INSIGHT).get("models", {})
+    tests = _tests(folder, results)
+    figures = {
         split: {
-            label: {
-                name: {"mean": value, "deviation": None}
-                for name, value in rows.get((label, split), {"metrics": {}})["metrics"].items()
-            }
-            for label in labels
+            label: {name: Spread.of([value]) for name, value in found.metrics.items()} if found else {}
+            for label in results.labels
+            for found in [results.find(label, split)]
         }
-        for split in ("test", "valid")
+        for split in SPLITS
     }
-    places = best_places(shown["test"], metrics)
-    plugins = {key.split("/")[0]: name.split(" of ")[0] for key, name in facts.get("plugins", {}).items()}
-    lines = []
-    for label in labels:
-        row = rows.get((label, "test")) or rows[label, "valid"]
-        mine = [insight[label]] if insight.get(label) else []
-        lines.append(
+    places = best_places(figures["test"], results.metrics)
+    plugins = {} if record is None else record.plugins
+    names = {key.split("/")[0]: plugin.split(" of ")[0] for key, plugin in plugins.items()}
+    rows = []
+    for label in results.labels:
+        result = results.find(label, "test") or results.find(label, "valid")
+        assert result is not None  # labels are those of results
+        test = tests.get(label)
+        insight = insights.get(label)
+        rows.append(
             ModelRow(
                 label=label,
-                plugin=plugins.get(label, ""),
-                figures=measurements(shown["test"][label], places.get(label, {})),
-                valid=measurements(shown["valid"][label], {}),
-                difference=tests.get(label, (None, None))[0],
-                p=tests.get(label, (None, None))[1],
-                fit_seconds=row["seconds"]["fit"],
-                rank_ms=milliseconds_each(row["seconds"]["recommend"], row["num_users"]),
-                parameters=mine[0].get("parameters") if mine else None,
-                insights=mine,
+                plugin=names.get(label, ""),
+                figures=measurements(figures["test"][label], places.get(label, {})),
+                valid=measurements(figures["valid"][label], {}),
+                difference=None if test is None else test.test.difference,
+                p=None if test is None else test.test.p_holm,
+                fit_seconds=result.seconds.fit,
+                rank_ms=milliseconds_each(result.seconds.recommend, result.num_users),
+                parameters=insight.get("parameters") if insight else None,
+                insights=[insight] if insight else [],
                 stages=stages.get(label, []),
             )
         )
-    data = told["data"]
+    data = results.data
+    counts = {"users": data.num_users, "items": data.num_items, "interactions": data.num_interactions}
     return PageFacts(
         kind="run",
-        name=data["name"],
-        title=f"preset {told['preset']}",
-        written=facts.get("written", ""),
-        mask=next((row["mask"] for row in told["results"] if row["split"] == "test"), "train"),
-        seeds=[told["seed"]],
-        metrics=metrics,
-        definitions=told["definitions"],
-        versions=facts.get("versions", {}),
-        machine=_machine(facts),
-        sheets=[DatasetSection(name=data["name"], facts=data_counts(data), first=labels[0], lines=lines)],
+        name=data.name,
+        title=f"preset {results.preset}",
+        written="" if record is None else record.written,
+        mask=next((result.mask for result in results.results if result.split == "test"), "train"),
+        seeds=[results.seed],
+        metrics=results.metrics,
+        definitions=results.definitions,
+        versions={} if record is None else record.versions,
+        machine={} if record is None else {"machine": f"{record.sentence}, {record.threads} threads"},
+        sheets=[DatasetSection(name=data.name, facts=counts, first=results.labels[0], lines=rows)],
         notes=[],
     )
 
 
-def _machine(facts: Json) -> dict[str, str]:
-    if not facts:
-        return {}
-    return {
-        "machine": f"{facts['system']}, {facts['processors']} processors, Python {facts['python']}, "
-        f"{facts['device']}, {facts['threads']} threads"
-    }
-
-
-def _tests(folder: Path, told: Json, labels: Sequence[str]) -> dict[str, tuple[float, float | None]]:
-    """Label -> difference of the first model from it, and its p; none where nothing can be compared."""
-    from mmgrec.runs.comparison import compare
-    from mmgrec.runs.folder import RunFolder
-    from mmgrec.runs.stored import StoredRun
-
-    metric = main_metrics(list(told["results"][0]["metrics"]))[0]
-    if len(labels) < 2 or not (folder / "per_user.parquet").is_file():
+def _tests(folder: Path, results: RunResults) -> dict[str, Comparison]:
+    """Label -> the first model against it; none where nothing can be compared."""
+    if len(results.labels) < 2 or not (folder / PER_USER).is_file():
         return {}
     try:
-        found = compare([StoredRun(folder=RunFolder(path=folder))], metric=metric)
+        found = compare([StoredRun(folder=RunFolder(path=folder))], metric=main_metrics(results.metrics)[0])
     except RunError:  # no test part, or a metric that no user has
         return {}
-    return {one.second: (one.test.difference, one.test.p_holm) for one in found}
+    return {comparison.second: comparison for comparison in found}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +23,8 @@ from mmgrec.recommender import FittedMMGRec, MMGRec
 from mmgrec.registry import Registry
 from mmgrec.runs.experiment import Experiment, load_data
 from mmgrec.runs.folder import RunFolder
-from mmgrec.runs.layout import HEALTH, PER_USER, RESULTS, RUN, WEIGHTS, slug
+from mmgrec.runs.layout import HEALTH, PER_USER, REC_IDS, RESULTS, RUN, SETTINGS, WEIGHTS, slug
+from mmgrec.runs.results import RunResults
 from mmgrec.storage import Json
 
 __all__ = ["StoredRun"]
@@ -31,30 +32,64 @@ __all__ = ["StoredRun"]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A finished run."""
+    """A finished run: its results, Rec-IDs and fitted models."""
 
     folder: RunFolder
     data_path: str | None = None  # where the data lie now, where that is not what the run says
 
     @classmethod
-    def open(cls, path: Path, *, data_path: str | None = None) -> StoredRun:
-        """Check every file of a finished run.
+    def open(cls, path: Path | str, *, data_path: str | None = None) -> StoredRun:
+        """Check every file of a finished run; `mmgrec.open` is this.
+
+        Args:
+            path: its folder, or the ``run.toml`` in it.
+            data_path: where the data lie now, where that is not what the run says.
 
         Raises:
             RunError: if there is no run, it is unfinished or damaged.
         """
-        folder = RunFolder(path=path.parent if path.name == "run.toml" else path)
+        path = Path(path)
+        folder = RunFolder(path=path.parent if path.name == SETTINGS else path)
         folder.checked()
         return cls(folder=folder, data_path=data_path)
 
     @cached_property
-    def results(self) -> Json:
-        return cast(Json, self.folder.json(RESULTS))
+    def results(self) -> RunResults:
+        """What was measured."""
+        return RunResults.read(self.folder.path / RESULTS, remedy=self.folder.again)
 
     @cached_property
     def health(self) -> Json:
         """The health report of the Rec-IDs."""
         return cast(Json, self.folder.json(HEALTH))
+
+    @cached_property
+    def rec_ids(self) -> dict[str, tuple[int, ...]]:
+        """Item, by the data's own id -> its Rec-ID.
+
+        Raises:
+            RunError: if the file cannot be read.
+        """
+        item, *levels = (column.to_list() for column in self._frame(REC_IDS).iter_columns())
+        return dict(zip(item, zip(*levels, strict=True), strict=True))
+
+    def _frame(self, name: str) -> Any:  # Any: polars.DataFrame, imported late
+        """A table of the run.
+
+        Raises:
+            RunError: if the file cannot be read.
+        """
+        import polars
+
+        try:
+            return polars.read_parquet(self.folder.path / name)
+        except (OSError, polars.exceptions.PolarsError) as error:
+            raise RunError(
+                "cannot be read as Parquet",
+                where=str(self.folder.path / name),
+                remedy=self.folder.again,
+                code="runs.unreadable",
+            ) from error
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -72,6 +107,7 @@ class StoredRun:
                 f"it was made with plugins that are not as they were: {', '.join(lost)}",
                 where=str(self.folder.path),
                 remedy="install them again, in these versions",
+                code="runs.other-plugins",
             ) from error
 
     def _plugins(self) -> dict[str, str]:
@@ -82,7 +118,7 @@ class StoredRun:
     @property
     def labels(self) -> list[str]:
         """Models with results, the run's own first."""
-        return list(dict.fromkeys(row["model"] for row in self.results["results"]))
+        return self.results.labels
 
     def data(self, reporter: Reporter | None = None) -> Dataset:
         """The data of the run.
@@ -97,14 +133,16 @@ class StoredRun:
                 f"its data are not at {path!r} as seen from here",
                 where=str(self.folder.path),
                 remedy="name their folder with --data PATH",
+                code="runs.no-data",
             )
         data = load_data(self.experiment, reporter)
-        if data.fingerprint != self.results["data"]["fingerprint"]:
+        if data.fingerprint != self.results.data.fingerprint:
             raise RunError(
                 f"the data found now ({data.fingerprint[:12]}) are not those of the run "
-                f"({self.results['data']['fingerprint'][:12]})",
+                f"({self.results.data.fingerprint[:12]})",
                 where=str(self.folder.path),
                 remedy="name the right folder with --data PATH",
+                code="runs.other-data",
             )
         return data
 
@@ -125,9 +163,15 @@ class StoredRun:
                         f"the weights do not fit the run's settings ({type(error).__name__}: {reason})",
                         where=str(file),
                         remedy="run the command again with another --out",
+                        code="runs.other-weights",
                     ) from error
         known = [model.label for model in self.experiment.models]
-        raise RunError(f"it holds no weights of {label!r}", where=str(self.folder.path), remedy=near_miss(label, known))
+        raise RunError(
+            f"it holds no weights of {label!r}",
+            where=str(self.folder.path),
+            remedy=near_miss(label, known),
+            code="runs.no-weights",
+        )
 
     def digest(self, label: str) -> str:
         """SHA-256 of the weights of one of its models, as its manifest has it."""
@@ -162,35 +206,46 @@ class StoredRun:
         """
         import polars
 
-        rows = [row for row in self.results["results"] if row["model"] == label and row["split"] == split]
-        if not rows:
+        result = self.results.find(label, split)
+        if result is None:
             raise RunError(
                 f"it has no result of {label!r} on {split}",
                 where=str(self.folder.path),
                 remedy=near_miss(label, self.labels),
+                code="runs.no-such-result",
             )
-        try:
-            frame = polars.read_parquet(self.folder.path / PER_USER)
-        except (OSError, polars.exceptions.PolarsError) as error:
-            raise RunError(
-                "cannot be read as Parquet",
-                where=str(self.folder.path / PER_USER),
-                remedy="run the command again with another --out",
-            ) from error
+        frame = self._frame(PER_USER)
         frame = frame.filter((polars.col("model") == label) & (polars.col("split") == split)).sort("user")
         user = torch.from_numpy(frame["user"].to_numpy().copy())
         values = {name: frame[name].to_numpy().copy() for name in frame.columns if "@" in name}
         return Report(
-            metrics=rows[0]["metrics"],
+            metrics=result.metrics,
             per_user={name: torch.from_numpy(value) for name, value in values.items()},
-            definitions=self.results["definitions"],
+            definitions=self.results.definitions,
             user=user,
             item=torch.empty(user.numel(), 0, dtype=torch.int64),
             defects=Defects(),
             split=split,
-            mask=rows[0]["mask"],
-            seconds=rows[0]["seconds"]["recommend"],
+            mask=result.mask,
+            seconds=result.seconds.recommend,
         )
+
+
+#: Its name before 0.2.
+Run = StoredRun
+
+
+def open_run(path: Path | str, *, data_path: str | None = None) -> StoredRun:
+    """A finished run by its folder: results, Rec-IDs by the data's own ids, fitted models. This is `mmgrec.open`.
+
+    Args:
+        path: the run's folder.
+        data_path: where the data lie now, where that is not what the run says.
+
+    Raises:
+        RunError: if there is no run, it is unfinished or damaged.
+    """
+    return StoredRun.open(path, data_path=data_path)
 
 
 def _installed(told: str, registry: Registry) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.serving.ids import allowed_items as allowed_items
     from mmgrec.serving.ids import read_ids as read_ids
     from mmgrec.serving.ids import user_numbers as user_numbers
+    from mmgrec.serving.session import Question as Question
+    from mmgrec.serving.session import Session as Session
 else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
@@ -21,5 +23,6 @@ else:
             "answers": ["recommend", "rows_of"],
             "files": ["Format", "Shards", "format_of", "write"],
             "ids": ["allowed_items", "read_ids", "user_numbers"],
+            "session": ["Question", "Session"],
         },
     )

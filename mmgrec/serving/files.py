@@ -41,6 +41,7 @@ def format_of(path: Path) -> Format | None:
         f"the format {path.suffix!r} is unknown",
         where=str(path),
         remedy="end the name in .parquet or .jsonl, or name a folder",
+        code="serving.unknown-format",
     )
 
 
@@ -126,7 +127,12 @@ class Shards(SealedFolder):
             return {}
         manifest = self.json(MANIFEST)
         if not isinstance(manifest, dict):
-            raise RunError("is not what was written", where=str(self.path / MANIFEST), remedy=self.again)
+            raise RunError(
+                "is not what was written",
+                where=str(self.path / MANIFEST),
+                remedy=self.again,
+                code="storage.not-as-written",
+            )
         whole = {}
         for name, facts in dict(manifest.get("files", {})).items():
             file = self.path / Path(name).name

@@ -30,7 +30,10 @@ def read_ids(path: Path, column: str) -> list[str]:
             frame = polars.read_parquet(path)
             if column not in frame.columns:
                 raise DataError(
-                    f"there is no column {column!r}", where=str(path), remedy=near_miss(column, frame.columns)
+                    f"there is no column {column!r}",
+                    where=str(path),
+                    remedy=near_miss(column, frame.columns),
+                    code="serving.no-such-column",
                 )
             return [str(one) for one in frame[column].to_list()]
         text = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 may be part of an id
@@ -40,7 +43,10 @@ def read_ids(path: Path, column: str) -> list[str]:
         return [line for number, line in enumerate(lines) if not (number == 0 and line == column)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError, PolarsError) as error:
         raise DataError(
-            f"the ids cannot be read ({reason_of(error)})", where=str(path), remedy=f"write one {column} a line"
+            f"the ids cannot be read ({reason_of(error)})",
+            where=str(path),
+            remedy=f"write one {column} a line",
+            code="serving.unreadable-ids",
         ) from None
 
 
@@ -76,7 +82,8 @@ def _numbers(ids: Sequence[str], names: Sequence[str] | None, count: int, kind: 
             f"{len(unknown)} of {len(wanted)} {kind}s are not in the data, {unknown[0]!r} is the first",
             where=where,
             remedy=f"leave them out; the data have {count} {kind}s, {next(iter(known))!r} is the first",
+            code="serving.unknown-ids",
         )
     if not wanted:
-        raise DataError(f"no {kind} is named", where=where, remedy=f"write one {kind} a line")
+        raise DataError(f"no {kind} is named", where=where, remedy=f"write one {kind} a line", code="serving.no-ids")
     return torch.tensor([known[one] for one in wanted], dtype=torch.int64)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.storage.json import read_json as read_json
     from mmgrec.storage.locks import alone as alone
     from mmgrec.storage.locks import lock as lock
+    from mmgrec.storage.records import read_record as read_record
+    from mmgrec.storage.records import record_json as record_json
+    from mmgrec.storage.records import record_of as record_of
     from mmgrec.storage.sealed import MANIFEST as MANIFEST
     from mmgrec.storage.sealed import SealedFolder as SealedFolder
     from mmgrec.storage.tensors import Meta as Meta
@@ -29,6 +32,7 @@ else:
             "atomic": ["is_leftover", "sha256_of", "sweep", "write_atomically"],
             "json": ["Json", "json_bytes", "json_if_there", "read_json"],
             "locks": ["alone", "lock"],
+            "records": ["read_record", "record_json", "record_of"],
             "sealed": ["MANIFEST", "SealedFolder"],
             "tensors": ["Meta", "Tensors", "load_folder", "save_folder", "tensor_bytes"],
         },

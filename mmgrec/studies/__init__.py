@@ -8,6 +8,7 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.studies.built_in import STUDIES as STUDIES
     from mmgrec.studies.page import rewrite_page as rewrite_page
     from mmgrec.studies.plan import CellJob as CellJob
+    from mmgrec.studies.results import StudyResults as StudyResults
     from mmgrec.studies.runner import StudyObserver as StudyObserver
     from mmgrec.studies.runner import plan_study as plan_study
     from mmgrec.studies.runner import run_study as run_study
@@ -21,6 +22,7 @@ else:
             "built_in": ["STUDIES"],
             "page": ["rewrite_page"],
             "plan": ["CellJob"],
+            "results": ["StudyResults"],
             "runner": ["StudyObserver", "plan_study", "run_study"],
             "study": ["Study"],
             "tables": ["table_rows"],

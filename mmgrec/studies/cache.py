@@ -24,8 +24,10 @@ from mmgrec.guards import checked_quantization
 from mmgrec.interfaces import CachedResult, Context, Quantization, Quantizer, Representations, ResultCache
 from mmgrec.recid import Codes
 from mmgrec.recommender import MMGRec
+from mmgrec.report import TrainingStage
+from mmgrec.runs import seconds_of
 from mmgrec.settings import plain
-from mmgrec.storage import Json, Meta, Tensors, alone, load_folder, save_folder
+from mmgrec.storage import Meta, Tensors, alone, load_folder, record_json, save_folder
 
 SHIPPED = ("mmgrec", "mmgrec_plugins")  # packages whose parts have names of their own, whatever their modules
 
@@ -67,13 +69,18 @@ class FolderCache(ResultCache):
         root: where the folders are.
         fingerprint: of the data.
         versions: of the software that computes.
-        told: the training stages of this attempt so far, as `_study_log.last_stages` tells them.
+        stages: gives the training stages of this attempt so far, see `mmgrec.runs.last_stages`.
     """
 
     def __init__(
-        self, root: Path, *, fingerprint: str, versions: Mapping[str, str], told: Callable[[], Sequence[Json]]
+        self,
+        root: Path,
+        *,
+        fingerprint: str,
+        versions: Mapping[str, str],
+        stages: Callable[[], Sequence[TrainingStage]],
     ) -> None:
-        self.root, self.fingerprint, self.versions, self._told = root, fingerprint, dict(versions), told
+        self.root, self.fingerprint, self.versions, self._stages = root, fingerprint, dict(versions), stages
         self.saved = 0.0  # seconds that results found here would have taken
         self.stage1: float | None = None  # of these and those that were made here, the quantizer's
 
@@ -91,18 +98,22 @@ class FolderCache(ResultCache):
             else:
                 seconds = float(found[1]["seconds"])
                 self.saved += seconds
-                _tell_again(found[1]["stages"], seconds, context)
+                _tell_again([TrainingStage(**stage) for stage in found[1]["stages"]], seconds, context)
         if context.path == ("quantizer",) and isinstance(part, Quantizer):
             self.stage1 = seconds
         return found[0], found[1]["facts"]
 
     def _made(self, folder: Path, make: Callable[[], CachedResult]) -> tuple[Tensors, Meta]:
-        started, saved, begun = time.perf_counter(), self.saved, len(self._told())
+        started, saved, begun = time.perf_counter(), self.saved, len(self._stages())
         tensors, facts = make()
-        stages = list(self._told())[begun:]
+        stages = list(self._stages())[begun:]
         elapsed = time.perf_counter() - started + self.saved - saved
-        before_a_kill = sum(row.get("seconds", 0.0) for stage in stages for row in stage["rows"])
-        meta = {"seconds": max(elapsed, before_a_kill), "stages": stages, "facts": dict(facts)}
+        before_a_kill = seconds_of(stages)
+        meta = {
+            "seconds": max(elapsed, before_a_kill),
+            "stages": [record_json(stage) for stage in stages],
+            "facts": dict(facts),
+        }
         save_folder(folder, tensors={name: dict(group) for name, group in tensors.items()}, meta=meta)
         return load_folder(folder)  # what others will find, down to the strides
 
@@ -136,14 +147,14 @@ def _found(folder: Path, context: Context) -> tuple[Tensors, Meta] | None:
         return None
 
 
-def _tell_again(stages: Sequence[Json], seconds: float, context: Context) -> None:
+def _tell_again(stages: Sequence[TrainingStage], seconds: float, context: Context) -> None:
     """The training of a kept result belongs to the history of whoever uses it."""
-    context.reporter.note(f"kept from another model: {', '.join(one['stage'] for one in stages)}, {seconds:.1f} s")
+    context.reporter.note(f"kept from another model: {', '.join(stage.stage for stage in stages)}, {seconds:.1f} s")
     for stage in stages:
-        context.reporter.begin(stage["stage"], stage["total"])
-        for row in stage["rows"]:
-            context.reporter.update(stage["stage"], int(row["epoch"]), row)
-        context.reporter.end(stage["stage"], stage["facts"])
+        context.reporter.begin(stage.stage, stage.total)
+        for row in stage.rows:
+            context.reporter.update(stage.stage, int(row["epoch"]), row)
+        context.reporter.end(stage.stage, stage.facts)
 
 
 def _taken_apart(made: Quantization) -> CachedResult:

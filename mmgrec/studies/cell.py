@@ -10,9 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import platform
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,38 +19,62 @@ from typing import Any, cast
 
 import torch
 
-from mmgrec.data import Dataset, Interactions
+from mmgrec.data import Dataset
 from mmgrec.errors import DataError, UserError
-from mmgrec.evaluation import Mask, Report, Split, evaluate
-from mmgrec.guards import checked_data, checked_fitted, contained
-from mmgrec.insight import insight
+from mmgrec.evaluation import Mask, Report
+from mmgrec.guards import checked_data, contained
 from mmgrec.interfaces import Context, DatasetSource, FittedRecommender, Metric, Reporter, Silent
 from mmgrec.recommender import FittedMMGRec, MMGRec
 from mmgrec.registry import Registry
-from mmgrec.runs import LOG, LogTee, RunFolder, data_facts, last_stages, recorded_versions, seconds_told, slug
+from mmgrec.runs import (
+    INSIGHT,
+    LOG,
+    PER_USER,
+    DataFacts,
+    Judge,
+    LogTee,
+    RunFolder,
+    clear_peak,
+    environment,
+    fit_recommender,
+    last_stages,
+    now,
+    num_parameters,
+    peak_mib,
+    recorded_versions,
+    seconds_of,
+    slug,
+    user_parquet,
+)  # fmt: skip
 from mmgrec.settings import build
-from mmgrec.storage import Json, json_bytes, tensor_bytes
+from mmgrec.storage import Json, json_bytes, read_record, record_json, tensor_bytes
 from mmgrec.studies.cache import FolderCache, with_cached_stage_1
-from mmgrec.studies.memory import clear_peak, peak_mib
+from mmgrec.studies.layout import CELL, FAILED, PER_USER_VALID, TRACE, TRIAL, WEIGHTS
+from mmgrec.studies.results import (
+    CellResult,
+    CellSeconds,
+    EvaluationResult,
+    FailedCell,
+    OtherMask,
+    TrialResult,
+    TrialSeconds,
+)  # fmt: skip
 from mmgrec.studies.values import StudyData, model_of
 
-__all__ = ["CACHE_VERSIONS", "CELL", "FAILED", "INSIGHT", "PER_USER", "TRIAL", "Cell", "load_study_data", "make_cell"]
+__all__ = ["CACHE_VERSIONS", "Cell", "CellTask", "DataTask", "load_study_data", "make_cell"]
 
-
-SCHEMA = 1
 CACHE_VERSIONS = {name: recorded_versions()[name] for name in ("mmgrec", "numpy", "scipy", "torch", "torch-geometric")}
-CELL, TRIAL, FAILED, INSIGHT, PER_USER, WEIGHTS, TRACE = (
-    "cell.json", "valid.json", "failed.json", "insight.json", "per_user.parquet", "weights.safetensors",
-    "traceback.txt",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What a cell is; all of it but the label and the data's name and place decides its result."""
+    """One model, one seed, one data set, one rule of evaluation.
+
+    All of it decides the result, but for the label, and the name under which the study knows the data.
+    """
 
     label: str
-    model: Json  # every setting spelt out, see `study.model_values`
+    model: Json  # every setting spelt out, see `mmgrec.studies.values.model_values`
     seed: int
     mask: Mask
     top_k: tuple[int, ...]
@@ -115,7 +136,9 @@ def make_cell(
         device: where tensors live; the CPU by default.
     """
     if data.fingerprint != cell.fingerprint:
-        raise DataError("the data are not those that the study began with", where=cell.data_name)
+        raise DataError(
+            "the data are not those that the study began with", where=cell.data_name, code="studies.other-data"
+        )
     home = RunFolder(path=folder)
     with home.claimed({**cell.values, "fingerprint": cell.fingerprint}):
         if home.finished or (not test and (folder / TRIAL).is_file()):
@@ -130,9 +153,10 @@ def make_cell(
                 if test:
                     work.finish(fitted, keep_weights)
         except Exception as error:
-            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            home.write(FAILED, json_bytes({"what": " ".join(told.split()), "users": isinstance(error, UserError)}))
-            home.write(TRACE, "\n".join([*_where(error), told, ""]).encode())
+            sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            failed = FailedCell(what=" ".join(sentence.split()), users=isinstance(error, UserError))
+            home.write(FAILED, json_bytes(record_json(failed)))
+            home.write(TRACE, "\n".join([*_where(error), sentence, ""]).encode())
             raise
         finally:
             log.close()
@@ -158,9 +182,9 @@ class _Work:
         if isinstance(recommender, MMGRec):
             quantizer = recommender.quantizer
             recommender = with_cached_stage_1(recommender)
-        file = self.home.path / LOG
+        log = self.home.path / LOG
         cache = FolderCache(
-            self.cache, fingerprint=self.cell.fingerprint, versions=CACHE_VERSIONS, told=lambda: last_stages(file)
+            self.cache, fingerprint=self.cell.fingerprint, versions=CACHE_VERSIONS, stages=lambda: last_stages(log)
         )
         context = Context(
             seed=self.cell.seed,
@@ -169,88 +193,81 @@ class _Work:
             checkpoints=self.home.checkpoints / "fit",
             cache=cache,
         )
-        started = time.perf_counter()
-        fitted = checked_fitted(recommender.fit(_without_test(self.data), context), recommender)
-        elapsed = cache.saved + time.perf_counter() - started
+        fit = fit_recommender(recommender, self.data, context)
+        fitted = fit.fitted
         if isinstance(fitted, FittedMMGRec) and quantizer is not None:
             fitted = dataclasses.replace(fitted, method=dataclasses.replace(fitted.method, quantizer=quantizer))
         if (self.home.path / TRIAL).is_file():
             return fitted
-        stages = last_stages(file)
-        found = self._evaluated(fitted, "valid") if len(self.data.valid) else None
-        trial = {
-            "seconds": {
-                "fit": round(max(elapsed, seconds_told(stages)), 3),
-                "stage1": None if cache.stage1 is None else round(cache.stage1, 3),
-                "shared": round(cache.saved, 3),
-                "valid": None if found is None else round(found.seconds, 3),
-            },
-            "peak_memory_mib": peak_mib(),
-            "parameters": _parameters(fitted),
-            "valid": None if found is None else found.as_dict(),
-            "history": stages,
-        }
+        stages = last_stages(log)
+        found = self.judge.report(fitted, "valid") if len(self.data.valid) else None
+        trial = TrialResult(
+            seconds=TrialSeconds(
+                fit=round(max(cache.saved + fit.seconds, seconds_of(stages)), 3),
+                stage1=None if cache.stage1 is None else round(cache.stage1, 3),
+                shared=round(cache.saved, 3),
+                valid=None if found is None else round(found.seconds, 3),
+            ),
+            peak_memory_mib=peak_mib(),
+            parameters=num_parameters(fitted),
+            valid=None if found is None else EvaluationResult.of(found),
+            history=tuple(stages),
+        )
         if found is not None:
-            self.home.write("per_user_valid.parquet", _per_user(found))
-        self.home.write(TRIAL, json_bytes(trial))
+            self.home.write(PER_USER_VALID, user_parquet(found))
+        self.home.write(TRIAL, json_bytes(record_json(trial)))
         return fitted
+
+    @cached_property
+    def judge(self) -> Judge:
+        """By the cell's metrics, lengths and mask."""
+        registry = Registry.discover()
+        metrics = {name: cast(Metric, build(registry.load("metric", name), {})) for name in self.cell.metrics}
+        return Judge(data=self.data, metrics=metrics, top_k=self.cell.top_k, mask=self.cell.mask)
 
     def finish(self, fitted: FittedRecommender, keep_weights: bool) -> None:
         """Look at the test part and write the result."""
-        trial = self.home.json(TRIAL)
-        results = [trial["valid"]] if trial["valid"] else []
-        told: str | None = None
-        otherwise: Report | None = None
+        trial = read_record(TrialResult, self.home.path / TRIAL, remedy=self.home.again)
+        results = [] if trial.valid is None else [trial.valid]
+        fault: str | None = None
+        otherwise: OtherMask | None = None
         if len(self.data.test):
-            report = self._evaluated(fitted, "test")
-            otherwise = self._evaluated(fitted, "test", mask=_other(self.cell.mask))
-            results = [report.as_dict(), *results]
-            self.home.write(PER_USER, _per_user(report))
-            told = self._insight(fitted, report)
-        definitions = results[0]["definitions"] if results else {}
+            report = self.judge.report(fitted, "test")
+            other = self.judge.report(fitted, "test", mask=_other(self.cell.mask))
+            otherwise = OtherMask(mask=other.mask, metrics=dict(other.metrics))
+            results = [EvaluationResult.of(report), *results]
+            self.home.write(PER_USER, user_parquet(report))
+            fault = self._insight(fitted, report)
         if keep_weights and isinstance(fitted, FittedMMGRec):
             self.home.write(WEIGHTS, tensor_bytes(fitted.state()))
-        cell = {
-            "schema": SCHEMA,
-            "label": self.cell.label,
-            "data": data_facts(self.data),
-            **self.cell.values,
-            "results": [{key: one for key, one in row.items() if key != "definitions"} for row in results],
-            "otherwise": None if otherwise is None else {"mask": otherwise.mask, "metrics": dict(otherwise.metrics)},
-            "definitions": definitions,
-            "seconds": {**trial["seconds"], "test": results[0]["seconds"] if results else None},
-            "peak_memory_mib": trial["peak_memory_mib"],
-            "parameters": trial["parameters"],
-            "history": trial["history"],
-            "insight": told,
-            "threads": torch.get_num_threads(),
-            "device": self.device.type,
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "processors": os.cpu_count(),
-            "versions": recorded_versions(),
-            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        self.home.write(CELL, json_bytes(cell))
-
-    def _evaluated(self, fitted: FittedRecommender, split: Split, *, mask: Mask | None = None) -> Report:
-        """What a fitted model reaches; under the cell's mask, unless another is given."""
-        registry = Registry.discover()
-        metrics = {name: cast(Metric, build(registry.load("metric", name), {})) for name in self.cell.metrics}
-        data = self.data if split == "test" else _without_test(self.data)
-        return evaluate(fitted, data, split=split, metrics=metrics, top_k=self.cell.top_k, mask=mask or self.cell.mask)
+        cell = CellResult(
+            label=self.cell.label,
+            data=DataFacts.of(self.data),
+            seed=self.cell.seed,
+            mask=self.cell.mask,
+            top_k=self.cell.top_k,
+            metrics=self.cell.metrics,
+            model=self.cell.model,
+            results=tuple(dataclasses.replace(result, definitions=None) for result in results),
+            otherwise=otherwise,
+            definitions=(results[0].definitions or {}) if results else {},
+            seconds=CellSeconds(**vars(trial.seconds), test=results[0].seconds if results else None),
+            peak_memory_mib=trial.peak_memory_mib,
+            parameters=trial.parameters,
+            history=trial.history,
+            insight=fault,
+            **vars(environment(self.device)),
+            written=now(),
+        )
+        self.home.write(CELL, json_bytes(record_json(cell)))
 
     def _insight(self, fitted: FittedRecommender, report: Report) -> str | None:
-        """What the page shows of this model, where there is a page; a sentence where that failed."""
-        try:
-            told = insight(
-                fitted=fitted, data=self.data, lists=report.item[:, :20], users=report.user, mask=self.cell.mask
-            )
-            self.home.write(INSIGHT, json_bytes(told))
-        except Exception as error:  # hours of fitting are not lost over a picture
-            sentence = f"{type(error).__name__}: {error}"
-            self.log.warn(f"no insight: {sentence}")
-            return f"failed: {sentence}"
+        """Write what the page shows of this model; a sentence where that failed."""
+        facts, fault = self.judge.insight(fitted, report)
+        if facts is None:
+            self.log.warn(f"no insight: {fault}")
+            return f"failed: {fault}"
+        self.home.write(INSIGHT, json_bytes(facts))
         return None
 
 
@@ -265,44 +282,36 @@ def _where(error: Exception) -> list[str]:
     return [f"{Path(one.filename).name}:{one.lineno} in {one.name}: {one.line}" for one in frames]
 
 
-def _without_test(data: Dataset) -> Dataset:
-    none = torch.empty(0, dtype=torch.int64)
-    empty = Interactions(user=none, item=none, num_users=data.num_users, num_items=data.num_items)
-    return dataclasses.replace(data, test=empty)
+@dataclass(frozen=True, kw_only=True)
+class DataTask:
+    """A study's data set as a worker process is told of it."""
+
+    name: str
+    plugin: str
+    values: Mapping[str, Any]  # the source's settings
+    share: float
+
+    def data(self, registry: Registry) -> StudyData:
+        """The data set, its source made."""
+        source: object = build(registry.load("dataset", self.plugin), self.values)
+        return StudyData(
+            name=self.name,
+            plugin=self.plugin,
+            values=self.values,
+            source=cast(DatasetSource, source),
+            share=self.share,
+        )
 
 
-def _parameters(fitted: FittedRecommender) -> int | None:
-    """Numbers in the tensors that ranking needs; None where a model does not tell."""
-    try:
-        return sum(tensor.numel() for tensor in fitted.state().values() if tensor.is_floating_point())
-    except NotImplementedError:
-        return None
+@dataclass(frozen=True, kw_only=True)
+class CellTask:
+    """What a worker process is asked to make, and how; JSON on the way."""
 
-
-def _per_user(report: Report) -> bytes:
-    import io
-
-    import polars
-
-    columns = {"user": report.user.numpy(), **{name: value.numpy() for name, value in report.per_user.items()}}
-    buffer = io.BytesIO()
-    polars.DataFrame(columns).write_parquet(buffer)
-    return buffer.getvalue()
-
-
-def cell_of(task: Mapping[str, Any]) -> Cell:
-    """A cell from JSON."""
-    values: Json = dict(task)
-    return Cell(**{**values, "top_k": tuple(values["top_k"]), "metrics": tuple(values["metrics"])})
-
-
-def data_of(task: Mapping[str, Any], registry: Registry) -> StudyData:
-    """A study's data set from JSON."""
-    source: object = build(registry.load("dataset", task["plugin"]), cast(Json, task["values"]))
-    return StudyData(
-        name=task["name"],
-        plugin=task["plugin"],
-        values=task["values"],
-        source=cast(DatasetSource, source),
-        share=task["share"],
-    )
+    cell: Cell
+    data: DataTask
+    folder: str
+    cache: str
+    test: bool
+    keep_weights: bool
+    threads: int
+    device: str

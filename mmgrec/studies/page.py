@@ -34,4 +34,6 @@ def rewrite_page(folder: Path) -> Path:
                 RunFolder(path=folder).checked(but=(REPORT,))
             return write_page(folder)
     except OSError as error:
-        raise RunError(f"cannot be written ({error.strerror})", where=str(folder / REPORT)) from error
+        raise RunError(
+            f"cannot be written ({error.strerror})", where=str(folder / REPORT), code="storage.refused"
+        ) from error

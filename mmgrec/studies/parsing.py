@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmgrec.errors import PluginError, SettingsError, near_miss
+from mmgrec.errors import PluginError, Problem, SettingsError, near_miss
 from mmgrec.registry import Registry
 from mmgrec.runs import PARTS, VALUES, Model
 from mmgrec.settings import Settings, build, flat, merge, nested
@@ -35,9 +35,13 @@ class Maker:
         known = [field.name for field in dataclasses.fields(StudyOptions)]
         for key, value in config.items():
             if key not in known and key not in _TABLES:
-                problems.append(f"{key}: there is no such setting; {near_miss(key, [*known, *_TABLES])}")
+                problems.append(
+                    Problem(
+                        f"{key}: there is no such setting; {near_miss(key, [*known, *_TABLES])}", "settings.unknown-key"
+                    )
+                )
             elif key in _TABLES and not isinstance(value, Mapping):
-                problems.append(f"{key}: a table is needed, got {value!r}")
+                problems.append(Problem(f"{key}: a table is needed, got {value!r}", "settings.not-a-table"))
             else:
                 self.config[key] = value
 
@@ -48,8 +52,12 @@ class Maker:
         try:
             return build(StudyOptions, given)
         except SettingsError as error:
-            self.problems.extend("seeds: at least one is needed" if "seeds" in one and not given.get("seeds") else one
-                                 for one in error.problems)  # fmt: skip
+            self.problems.extend(
+                Problem("seeds: at least one is needed", "settings.nothing-given")
+                if "seeds" in problem and not given.get("seeds")
+                else problem
+                for problem in error.problems
+            )
             return StudyOptions()
 
     def data(self, paths: Sequence[Path]) -> list[StudyData]:
@@ -60,7 +68,12 @@ class Maker:
         if paths:
             names = [path.resolve().name for path in paths]
             if len(set(names)) < len(names):
-                self.problems.append("data: two folders have the same name, by which their results are told apart")
+                self.problems.append(
+                    Problem(
+                        "data: two folders have the same name, by which their results are told apart",
+                        "studies.same-name",
+                    )
+                )
             tables = {
                 name: {**tables.get(name, every), "name": "folder", "path": path.as_posix()}
                 for name, path in zip(names, paths, strict=True)
@@ -71,7 +84,11 @@ class Maker:
             settings = {key: one for key, one in values.items() if key != "name"}
             plugin = str(values.get("name", "folder" if "path" in values else "synthetic"))
             if plugin == "folder" and not Path(str(settings.get("path", ""))).is_dir():
-                self.problems.append(f"data.{name}: there is no folder {str(settings.get('path', ''))!r}")
+                self.problems.append(
+                    Problem(
+                        f"data.{name}: there is no folder {str(settings.get('path', ''))!r}", "studies.no-such-folder"
+                    )
+                )
                 continue
             source = self.plugin("dataset", plugin, settings, f"data.{name}")
             if source is None:
@@ -94,7 +111,12 @@ class Maker:
         made: list[Row] = []
         for label, table in self._tables("models").items():
             if "," in label:
-                self.problems.append(f"models.{label}: leave out the comma; between commas --models names several")
+                self.problems.append(
+                    Problem(
+                        f"models.{label}: leave out the comma; between commas --models names several",
+                        "studies.comma-in-a-name",
+                    )
+                )
             grid = grid_points(grids.get(label, {}), options.grid_size, f"tune.{label}", self.problems)
             model = self._model(label, table)
             if model is None:
@@ -111,7 +133,7 @@ class Maker:
         """What can be seen only when all is there; whether `against` has to be among the rows that are wanted."""
         labels = list(self._tables("models"))
         if not rows and not self.problems and not self.only:
-            self.problems.append("models: at least one is needed")
+            self.problems.append(Problem("models: at least one is needed", "settings.nothing-given"))
         wanted = {
             "--models": list(self.only),
             "against": [options.against] if options.against else [],
@@ -119,20 +141,30 @@ class Maker:
         }
         for where, names in wanted.items():
             self.problems += [
-                f"{where}: there is no model {name!r}; {near_miss(name, labels)}"
+                Problem(f"{where}: there is no model {name!r}; {near_miss(name, labels)}", "studies.no-such-model")
                 for name in names
                 if name not in labels
             ]
         if against_is_wanted and options.against and self.only and options.against not in self.only:
             self.problems.append(
-                f"against: {options.against!r} is not among the models that are wanted; name it with --models too"
+                Problem(
+                    f"against: {options.against!r} is not among the models that are wanted; name it with --models too",
+                    "studies.against",
+                )
             )
         known = [f"{metric}@{k}" for metric in options.metrics for k in options.top_k]
         if options.tune_by not in known:
-            self.problems.append(f"tune_by: {options.tune_by!r} is not measured; {near_miss(options.tune_by, known)}")
+            self.problems.append(
+                Problem(
+                    f"tune_by: {options.tune_by!r} is not measured; {near_miss(options.tune_by, known)}",
+                    "studies.not-measured",
+                )
+            )
         given = {f"{section}.{key}" for section in COMMON for key in self.config.get(section, {})}
         self.problems += [
-            f"{name}: no model of this study has such a setting" for name in sorted(given - self.used) if rows
+            Problem(f"{name}: no model of this study has such a setting", "studies.unused-setting")
+            for name in sorted(given - self.used)
+            if rows
         ]
 
     def plugin(self, kind: str, name: str, values: Settings, where: str) -> Any:  # Any: the kind's class
@@ -141,7 +173,7 @@ class Maker:
         except SettingsError as error:
             self.problems.extend(error.problems)
         except PluginError as error:
-            self.problems.append(str(error))
+            self.problems.append(Problem(str(error), error.code))
         return None
 
     def _model(self, label: str, table: Settings) -> Model | None:
@@ -152,13 +184,15 @@ class Maker:
         if plugin not in self.registry.names("recommender"):
             missing = f"there is no recommender called {plugin!r}"
         elif plugin == "mmgrec" and str(table.get("preset", "recipe")) not in PRESETS:
-            missing = f"there is no preset {table['preset']!r}"
+            missing = Problem(f"there is no preset {table['preset']!r}", "runs.no-such-preset")
         if missing and self.lenient and label not in self.only:
             self.absent += [] if self.only or f"{label}: {missing}" in self.absent else [f"{label}: {missing}"]
             return None
         if plugin == "mmgrec":
             self.problems += [
-                f"models.{label}.{key}: there is no such setting; {near_miss(key, _OWN)}"
+                Problem(
+                    f"models.{label}.{key}: there is no such setting; {near_miss(key, _OWN)}", "settings.unknown-key"
+                )
                 for key in table
                 if key not in _OWN
             ]
@@ -168,9 +202,9 @@ class Maker:
                 return self._between(label, table)
             return model_of(label, self._with_common(plugin, table), self.registry)
         except SettingsError as error:
-            self.problems.extend(f"models.{label}.{one}" for one in error.problems)
+            self.problems.extend(problem.within(f"models.{label}") for problem in error.problems)
         except PluginError as error:
-            self.problems.append(f"models.{label}: {error}")
+            self.problems.append(Problem(f"models.{label}: {error}", error.code))
         return None
 
     def _between(self, label: str, table: Settings) -> Model:
@@ -179,9 +213,13 @@ class Maker:
 
         ends, taken = table["between"], table.get("taken", [])
         if not isinstance(ends, list) or len(ends) != 2 or any(one not in PRESETS for one in ends):
-            raise SettingsError([f"between: two presets are needed; {near_miss(str(ends), PRESETS)}"])
+            raise SettingsError(
+                [f"between: two presets are needed; {near_miss(str(ends), PRESETS)}"], code="studies.between"
+            )
         if not isinstance(taken, list) or any(str(one).partition(".")[0] not in (*PARTS, *VALUES) for one in taken):
-            raise SettingsError(["taken: a list of parts and settings is needed, like network.head"])
+            raise SettingsError(
+                ["taken: a list of parts and settings is needed, like network.head"], code="studies.taken"
+            )
         one, two = (
             dict(flat(model_values(model_of(end, self._with_common("mmgrec", {"preset": end}), self.registry))))
             for end in ends
@@ -231,7 +269,12 @@ class Maker:
             if isinstance(one, Mapping) or (isinstance(one, list) and all(isinstance(row, Mapping) for row in one)):
                 found[name] = one
             else:
-                self.problems.append(f"tune.{name}: a table of lists, or a list of tables, is needed, got {one!r}")
+                self.problems.append(
+                    Problem(
+                        f"tune.{name}: a table of lists, or a list of tables, is needed, got {one!r}",
+                        "studies.not-a-grid",
+                    )
+                )
         return found
 
     def _tables(self, key: str) -> dict[str, Table]:
@@ -240,7 +283,7 @@ class Maker:
             if isinstance(one, Mapping):
                 found[name] = dict(one)
             else:
-                self.problems.append(f"{key}.{name}: a table is needed, got {one!r}")
+                self.problems.append(Problem(f"{key}.{name}: a table is needed, got {one!r}", "settings.not-a-table"))
         return found
 
 

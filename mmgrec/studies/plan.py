@@ -13,17 +13,16 @@ from typing import Any
 
 from mmgrec.recommender import MMGRec
 from mmgrec.runs import Model, RunFolder
-from mmgrec.storage import Json
+from mmgrec.storage import Json, read_record
 from mmgrec.studies.cache import cache_key, with_cached_stage_1
-from mmgrec.studies.cell import CACHE_VERSIONS, FAILED, TRIAL, Cell
+from mmgrec.studies.cell import CACHE_VERSIONS, Cell
+from mmgrec.studies.layout import CELLS, FAILED, TRIAL
+from mmgrec.studies.results import TrialResult
 from mmgrec.studies.study import Study
 from mmgrec.studies.tuning import best_place
 from mmgrec.studies.values import Row, StudyData, model_values
 
-__all__ = ["CELLS", "CellJob", "Plan"]
-
-
-CELLS = "cells"
+__all__ = ["CellJob", "Plan", "shared_keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +76,20 @@ class Plan:
             return None
         return best_place([self.score(job) for job in trials])
 
+    def trial(self, job: CellJob) -> TrialResult:
+        """What a fit was judged on validation.
+
+        Raises:
+            RunError: if that is not there, or cannot be read.
+        """
+        return read_record(TrialResult, job.folder / TRIAL, remedy=RunFolder.again)
+
     def score(self, job: CellJob) -> float | None:
         """What a trial has on validation; None where it has nothing."""
         if not (job.folder / TRIAL).is_file():
             return None
-        found = RunFolder(path=job.folder).json(TRIAL)["valid"]
-        return None if found is None else float(found["metrics"][self.study.options.tune_by])
+        found = self.trial(job).valid
+        return None if found is None else found.metrics[self.study.options.tune_by]
 
     def final(self, data: StudyData, row: Row) -> list[CellJob] | None:
         """A row's cells on one data set, one a seed; None while its grid is not done."""
@@ -165,7 +172,7 @@ class Plan:
             fingerprint=self.fingerprints[data.name],
         )
         folder = self.out / CELLS / cell.slug
-        whole, parts = _shared(model, cell)
+        whole, parts = shared_keys(model, cell)
         made = CellJob(
             cell=cell,
             data=data,
@@ -181,7 +188,7 @@ class Plan:
         return made
 
 
-def _shared(model: Model, cell: Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def shared_keys(model: Model, cell: Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Keys of a model's stage 1 and trained network, and of the parts inside its quantizer.
 
     Another recommender has parts that a quantizer may have too (`stage-1`: the graph).

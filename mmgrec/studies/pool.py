@@ -11,16 +11,28 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import IO, Literal
 
-from mmgrec.storage import Json
+from mmgrec.storage import record_json, record_of
 
-__all__ = ["Event", "Pool", "Worker"]
+__all__ = ["Event", "Pool", "Worker", "WorkerEvent", "pool"]
 
 
 _PATIENCE = 10.0  # seconds until a worker that was asked to end is killed
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerEvent:
+    """What a worker says of itself; JSON on the way."""
+
+    event: Literal["ready", "progress", "warning", "done", "failed", "ended"]
+    stage: str = ""  # of progress
+    done: int = 0
+    total: int = 0
+    text: str = ""  # of a warning, a failure, an end
 
 
 class Worker:
@@ -39,12 +51,12 @@ class Worker:
         )
         threading.Thread(target=self._hear, args=(events,), daemon=True).start()
 
-    def give(self, task: Mapping[str, Any]) -> None:
+    def give(self, task: object) -> None:
         """Let the worker do something."""
         pipe = self.process.stdin
         assert pipe is not None
         try:
-            pipe.write(json.dumps(task) + "\n")
+            pipe.write(json.dumps(record_json(task)) + "\n")
             pipe.flush()
         except BrokenPipeError:
             return  # its end is heard on the other side
@@ -53,12 +65,12 @@ class Worker:
         pipe: IO[str] | None = self.process.stdout
         assert pipe is not None
         for line in pipe:
-            events.put((self, json.loads(line)))
+            events.put((self, record_of(WorkerEvent, json.loads(line), where="worker")))
         code = self.process.wait()
-        events.put((self, {"event": "ended", "code": code}))
+        events.put((self, WorkerEvent(event="ended", text=f"its process ended with {code}")))
 
 
-Event = tuple[Worker, Json]
+Event = tuple[Worker, WorkerEvent]
 
 
 class Pool:

@@ -16,12 +16,14 @@ from typing import Any, Protocol
 
 from mmgrec.runs import RunFolder, slug
 from mmgrec.settings import plain, read_toml, toml_text
-from mmgrec.storage import Json, SealedFolder, json_bytes, write_atomically
-from mmgrec.studies.cell import FAILED, TRIAL, load_study_data
+from mmgrec.storage import SealedFolder, json_bytes, record_json, write_atomically
+from mmgrec.studies.cell import CellTask, DataTask, load_study_data
 from mmgrec.studies.findings import Found, gather
+from mmgrec.studies.layout import CACHE, CELLS, FAILED, MARK, TUNE
 from mmgrec.studies.page import write_page
-from mmgrec.studies.plan import CELLS, CellJob, Plan
-from mmgrec.studies.pool import Worker, pool
+from mmgrec.studies.plan import CellJob, Plan
+from mmgrec.studies.pool import Pool, Worker, WorkerEvent, pool
+from mmgrec.studies.results import FailedCell, StudyResults, TrialOutcome, Tuning
 from mmgrec.studies.study import Study
 from mmgrec.studies.tables import write_tables
 from mmgrec.studies.tuning import best_place, tell_journal
@@ -30,7 +32,6 @@ from mmgrec.studies.values import Row, StudyData
 __all__ = ["StudyObserver", "plan_study", "run_study"]
 
 
-MARK, CACHE, TUNE = "study.toml", "shared", "tune"
 _BETWEEN_TABLES = 60.0  # seconds
 
 
@@ -78,7 +79,7 @@ def plan_study(study: Study, out: Path) -> Plan:
 
 def run_study(
     study: Study, out: Path, *, jobs: int = 1, threads: int = 1, device: str = "cpu", watch: StudyObserver | None = None
-) -> Json:
+) -> StudyResults:
     """Make what is missing, then the tables.
 
     Args:
@@ -90,7 +91,7 @@ def run_study(
         watch: who watches.
 
     Returns:
-        What ``study.json`` holds.
+        What was found, as ``study.json`` holds it.
 
     Raises:
         RunError: if the folder belongs to another study, or another process is at it.
@@ -133,28 +134,29 @@ class StudyRunner:
                 changed = False
                 if not self.running:
                     return
-                worker, told = workers.events.get()
-                if worker not in self.running:
-                    continue  # "ready", or the end of one that had nothing to do
-                job, began = self.running[worker]
-                if told["event"] == "progress":
-                    self.watch.progress(job, told["stage"], told["done"], told["total"])
-                elif told["event"] == "warning":
-                    self.watch.note(f"warning: {job.name}: {told['text']}")
-                elif told["event"] in ("done", "failed", "ended"):
-                    changed = True
-                    del self.running[worker]
-                    if told["event"] == "ended":
-                        workers.lost(worker)
-                        told["what"] = f"its process ended with {told['code']}"
-                    else:
-                        workers.rest(worker)
-                    self._ended(job, time.monotonic() - began, str(told.get("what", "")))
+                worker, event = workers.events.get()
+                if worker in self.running:  # else "ready", or the end of one that had nothing to do
+                    changed = self._hear(workers, worker, event)
+
+    def _hear(self, workers: Pool, worker: Worker, event: WorkerEvent) -> bool:
+        """Pass on what a worker says; True where its cell has come to an end."""
+        job, began = self.running[worker]
+        if event.event == "progress":
+            self.watch.progress(job, event.stage, event.done, event.total)
+        elif event.event == "warning":
+            self.watch.note(f"warning: {job.name}: {event.text}")
+        elif event.event in ("done", "failed", "ended"):
+            del self.running[worker]
+            (workers.lost if event.event == "ended" else workers.rest)(worker)
+            self._ended(job, time.monotonic() - began, event.text)
+            return True
+        return False
 
     def _startable(self) -> list[CellJob]:
-        """What can be begun: nothing twice, nor where a running cell is just making the same stage 1 or network.
+        """The cells that can be begun now.
 
-        What would only wait for a part that a running cell is just making (the graph of its stage 1) comes last.
+        Left out is a cell that is running, or whose stage 1 or network a running cell is just making. A cell that would
+        only have to wait for a part of its stage 1 (its graph) comes last: by then the part may be there.
         """
         busy = {job.folder for job, _ in self.running.values()}
         running = [job for job, _ in self.running.values()]
@@ -172,21 +174,21 @@ class StudyRunner:
         self.running[worker] = (job, time.monotonic())
         self.watch.begun(job)
         worker.give(
-            {
-                "cell": {item.name: getattr(job.cell, item.name) for item in dataclasses.fields(job.cell)},
-                "data": {
-                    "name": job.data.name,
-                    "plugin": job.data.plugin,
-                    "values": plain(job.data.values),
-                    "share": job.data.share,
-                },
-                "folder": str(job.folder),
-                "shelf": str(self.plan.out / CACHE),
-                "test": job.test,
-                "keep_weights": job.cell.seed == self.plan.study.options.seeds[0],
-                "threads": self.threads,
-                "device": self.device,
-            }
+            CellTask(
+                cell=job.cell,
+                data=DataTask(
+                    name=job.data.name,
+                    plugin=job.data.plugin,
+                    values=plain(job.data.values),
+                    share=job.data.share,
+                ),
+                folder=str(job.folder),
+                cache=str(self.plan.out / CACHE),
+                test=job.test,
+                keep_weights=job.cell.seed == self.plan.study.options.seeds[0],
+                threads=self.threads,
+                device=self.device,
+            )
         )
 
     def _ended(self, job: CellJob, seconds: float, problem: str) -> None:
@@ -195,7 +197,7 @@ class StudyRunner:
         if problem:
             self.plan.failed[job.folder.name] = problem
             if job.folder.is_dir() and not (job.folder / FAILED).is_file():  # the process died before it could tell
-                write_atomically(job.folder / FAILED, json_bytes({"what": problem, "users": False}))
+                write_atomically(job.folder / FAILED, json_bytes(record_json(FailedCell(what=problem, users=False))))
         if job.point is not None and not job.test:
             self._tuned(job, problem)
         self.watch.ended(job, seconds, problem, self._left())
@@ -237,7 +239,7 @@ class StudyRunner:
         hidden = self.total - self.done - len(jobs)
         return (total + max(hidden, 0) * everything) / self.jobs
 
-    def tables(self) -> Json:
+    def tables(self) -> StudyResults:
         """Tables from all cells that are finished now."""
         found = []
         for data in self.plan.study.data:
@@ -261,22 +263,22 @@ def _found(made: Plan, data: StudyData, row: Row, final: Sequence[CellJob] | Non
     trials = made.trials(data, row)
     left = [job for job in [*trials, *(final or ())] if not job.done]
     failed = {job.name: made.failed[job.folder.name] for job in left if job.folder.name in made.failed}
-    tuned: Mapping[str, Any] | None = None
+    tuned: Tuning | None = None
     if trials:
-        place = made.chosen(data, row)
-        tuned = {
-            "by": f"{made.study.options.tune_by} on validation, seed {made.study.options.seeds[0]}",
-            "chosen": None if place is None else dict(row.points[place].settings),
-            "trials": [
-                {
-                    "settings": dict(row.points[job.point or 0].settings),
-                    "score": made.score(job),
-                    "seconds": RunFolder(path=job.folder).json(TRIAL)["seconds"] if job.done else None,
-                    "problem": made.failed.get(job.folder.name, ""),
-                }
+        index = made.chosen(data, row)
+        tuned = Tuning(
+            by=f"{made.study.options.tune_by} on validation, seed {made.study.options.seeds[0]}",
+            chosen=None if index is None else dict(row.points[index].settings),
+            trials=tuple(
+                TrialOutcome(
+                    settings=dict(row.points[job.point or 0].settings),
+                    score=made.score(job),
+                    seconds=made.trial(job).seconds if job.done else None,
+                    problem=made.failed.get(job.folder.name, ""),
+                )
                 for job in trials
-            ],
-        }
+            ),
+        )
     cells = [job.folder for job in final or () if job.done]
     return Found(data=data.name, label=row.label, cells=tuple(cells), tuned=tuned, failed=failed)
 

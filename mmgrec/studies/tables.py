@@ -8,92 +8,91 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmgrec.evaluation import ranks, shown
+from mmgrec.evaluation import SPLITS, best_places, main_metrics
+from mmgrec.report import milliseconds_each
 from mmgrec.runs import slug
-from mmgrec.storage import Json, write_atomically
+from mmgrec.storage import json_bytes, write_atomically
+from mmgrec.studies.layout import STUDY, TABLES
+from mmgrec.studies.results import DatasetResults, ModelResults, StudyResults
 
-__all__ = ["STUDY", "csv_table", "latex_table", "markdown_table", "write_tables"]
+__all__ = ["csv_table", "latex_table", "markdown_table", "table_rows", "write_tables"]
 
-STUDY, TABLES = "study.json", "tables"
+NONE = "—"
 
 
-def write_tables(out: Path, told: Json) -> None:
+def write_tables(out: Path, study: StudyResults) -> None:
     """Write ``study.json``, and a table of each data set in three forms."""
     (out / TABLES).mkdir(parents=True, exist_ok=True)
-    write_atomically(out / STUDY, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
-    for one in told["data"]:
-        forms = {"md": markdown_table(told, one), "tex": latex_table(told, one), "csv": csv_table(told, one)}
+    write_atomically(out / STUDY, json_bytes(study.to_json()))
+    for data in study.data:
+        forms = {"md": markdown_table(study, data), "tex": latex_table(study, data), "csv": csv_table(data)}
         for ending, text in forms.items():
-            write_atomically(out / TABLES / f"{slug(one['name'])}.{ending}", text.encode())
+            write_atomically(out / TABLES / f"{slug(data.name)}.{ending}", text.encode())
 
 
-def table_rows(told: Json, data: Json, mark: Mapping[int, str], *, plus: str = "±") -> list[list[str]]:
+def table_rows(
+    study: StudyResults, data: DatasetResults, mark: Mapping[int, str], *, plus: str = "±"
+) -> list[list[str]]:
     """The cells of a table as text, heads first.
 
     Args:
-        told: the whole study.
+        study: the whole study.
         data: one of its data sets.
         mark: place (0 best, 1 second) -> how a figure of that place is written, ``{}`` standing for it.
         plus: between mean and deviation.
     """
-    names = shown(told)
-    tests = {test["against"]: test for test in data["tests"].get(names[0], [])}
+    names = main_metrics(study.metrics)
+    tests = {test.against: test for test in data.tests.get(names[0], ())}
     heads = [
         "model",
         "seeds",
         *names,
-        f"{told['against']} − it ({names[0]})",
+        f"{study.against} − it ({names[0]})",
         "p (Holm)",
         "fit s",
         "ms/user",
         "parameters",
     ]
+    places = best_places({model.model: model.test for model in data.models}, names)
     rows = [heads]
-    places = {name: ranks(data["models"], name) for name in names}
-    for one in data["models"]:
-        figures = []
-        for name in names:
-            if name not in one["test"]:
-                figures.append("—")
-                continue
-            text = f"{one['test'][name]['mean']:.4f}"
-            place = places[name].get(one["model"])
-            text = mark[place].format(text) if place is not None else text
-            deviation = one["test"][name]["deviation"]
-            figures.append(text if deviation is None else f"{text} {plus} {deviation:.4f}")
-        test = tests.get(one["model"])
-        seconds = one["seconds"]["fit"]["mean"]
+    for model in data.models:
+        test = tests.get(model.model)
+        seconds = model.seconds["fit"].mean
+        rank_ms = milliseconds_each(model.seconds["test"].mean, sum(model.test_users))
+        seeds = len(model.seeds)
         rows.append(
             [
-                one["model"],
-                f"{len(one['seeds'])}"
-                if len(one["seeds"]) == len(told["seeds"])
-                else f"{len(one['seeds'])} of {len(told['seeds'])}",
-                *figures,
-                "—" if test is None else f"{test['difference']:+.4f}",
-                "—" if test is None else f"{test['p_holm']:.1e}",
-                "—" if seconds is None else f"{seconds:.1f}",
-                _milliseconds(one),
-                "—" if one["parameters"] is None else f"{one['parameters']:,}",
+                model.model,
+                f"{seeds}" if seeds == len(study.seeds) else f"{seeds} of {len(study.seeds)}",
+                *(_figure(model, name, places.get(model.model, {}).get(name), mark, plus) for name in names),
+                NONE if test is None else f"{test.difference:+.4f}",
+                NONE if test is None or test.p_holm is None else f"{test.p_holm:.1e}",
+                NONE if seconds is None else f"{seconds:.1f}",
+                NONE if rank_ms is None else f"{rank_ms:.2f}",
+                NONE if model.parameters is None else f"{model.parameters:,}",
             ]
         )
     return rows
 
 
-def _milliseconds(model: Json) -> str:
-    """To recommend to a user of the test part."""
-    seconds, users = model["seconds"]["test"]["mean"], model["test_users"]
-    return "—" if seconds is None or not users else f"{1000 * seconds / users[0]:.2f}"
+def _figure(model: ModelResults, name: str, place: int | None, mark: Mapping[int, str], plus: str) -> str:
+    """Mean, marked by its place, and deviation of a metric on test."""
+    figure = model.test.get(name)
+    if figure is None or figure.mean is None:
+        return NONE
+    text = f"{figure.mean:.4f}"
+    text = text if place is None else mark[place].format(text)
+    return text if figure.deviation is None else f"{text} {plus} {figure.deviation:.4f}"
 
 
-def markdown_table(told: Json, data: Json) -> str:
+def markdown_table(study: StudyResults, data: DatasetResults) -> str:
     """Best bold, second best italic."""
-    head, *rows = table_rows(told, data, {0: "**{}**", 1: "_{}_"})
-    lines = [f"**{_inert(data['name'])}**, test, {told['mask']} masked", ""]
+    head, *rows = table_rows(study, data, {0: "**{}**", 1: "_{}_"})
+    lines = [f"**{_inert(data.name)}**, test, {study.mask} masked", ""]
     lines.append("| " + " | ".join(head) + " |")
     lines.append("|" + "---|" * len(head))
-    lines += ["| " + " | ".join(_inert(one) for one in row) + " |" for row in rows]
-    return "\n".join([*lines, "", *map(_inert, _footnotes(told, data))]) + "\n"
+    lines += ["| " + " | ".join(_inert(cell) for cell in row) + " |" for row in rows]
+    return "\n".join([*lines, "", *map(_inert, _footnotes(study, data))]) + "\n"
 
 
 def _inert(text: str) -> str:
@@ -102,49 +101,49 @@ def _inert(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def latex_table(told: Json, data: Json) -> str:
+def latex_table(study: StudyResults, data: DatasetResults) -> str:
     """A ``tabular``; best bold, second best underlined."""
-    head, *rows = table_rows(told, data, {0: r"\textbf{{{}}}", 1: r"\underline{{{}}}"}, plus=r"$\pm$")
+    head, *rows = table_rows(study, data, {0: r"\textbf{{{}}}", 1: r"\underline{{{}}}"}, plus=r"$\pm$")
     lines = [
-        f"% {told['study']}: {_one_line(data['name'])}",
+        f"% {study.study}: {_one_line(data.name)}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\hline",
-        " & ".join(_tex(one) for one in head) + r" \\",
+        " & ".join(_tex(cell) for cell in head) + r" \\",
         r"\hline",
-        *(" & ".join([_tex(row[0]), *(_tex_signs(one) for one in row[1:])]) + r" \\" for row in rows),
+        *(" & ".join([_tex(row[0]), *(_tex_signs(cell) for cell in row[1:])]) + r" \\" for row in rows),
         r"\hline",
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def csv_table(told: Json, data: Json) -> str:
+def csv_table(data: DatasetResults) -> str:
     """One line a model, split and metric, with all digits."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["data", "model", "split", "metric", "mean", "deviation", "seeds", "values"])
-    for one in data["models"]:
-        for split in ("test", "valid"):
-            for name, found in one[split].items():
-                values = " ".join(map(repr, found["values"]))
-                row = [data["name"], one["model"], split, name, found["mean"], found["deviation"]]
-                writer.writerow([*row, len(found["values"]), values])
+    for model in data.models:
+        for split in SPLITS:
+            for name, figure in (model.test if split == "test" else model.valid).items():
+                values = " ".join(map(repr, figure.values))
+                row = [data.name, model.model, split, name, figure.mean, figure.deviation]
+                writer.writerow([*row, len(figure.values), values])
     return out.getvalue()
 
 
-def _footnotes(told: Json, data: Json) -> list[str]:
+def _footnotes(study: StudyResults, data: DatasetResults) -> list[str]:
     notes = []
-    for one in data["models"]:
-        if one["tuned"] and one["tuned"]["chosen"] is not None:
-            chosen = ", ".join(f"{key} = {json.dumps(value)}" for key, value in one["tuned"]["chosen"].items())
-            notes.append(f"- {one['model']}: {chosen}, best of {len(one['tuned']['trials'])} by {one['tuned']['by']}")
-        if one["defects"]:
-            notes.append(f"- {one['model']}: {one['defects']} places of its lists hold what they must not, or nothing")
-        notes += [f"- {name} failed: {sentence}" for name, sentence in one["failed"].items()]
-    notes += [f"- left out: {one}" for one in told["absent"]]
+    for model in data.models:
+        if model.tuned and model.tuned.chosen is not None:
+            chosen = ", ".join(f"{key} = {json.dumps(value)}" for key, value in model.tuned.chosen.items())
+            notes.append(f"- {model.model}: {chosen}, best of {len(model.tuned.trials)} by {model.tuned.by}")
+        if model.defects:
+            notes.append(f"- {model.model}: {model.defects} places of its lists hold what they must not, or nothing")
+        notes += [f"- {name} failed: {sentence}" for name, sentence in model.failed.items()]
+    notes += [f"- left out: {reason}" for reason in study.absent]
     return notes
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmgrec.errors import RunError
+from mmgrec.errors import Problem, RunError
 from mmgrec.settings import Settings, flat
 
 __all__ = ["best_place", "grid_points", "tell_journal"]
@@ -42,7 +42,7 @@ def grid_points(grid: Settings | Sequence[Settings], size: int, where: str, prob
 def _combined(grid: Settings, where: str, problems: list[str]) -> list[Table]:
     lists = dict(flat(grid))
     wrong = [name for name, values in lists.items() if not isinstance(values, list | tuple) or not values]
-    problems += [f"{where}.{name}: a list of values to try is needed" for name in wrong]
+    problems += [Problem(f"{where}.{name}: a list of values to try is needed", "studies.not-a-grid") for name in wrong]
     if wrong or not lists:
         return []
     return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
@@ -54,7 +54,10 @@ def _listed(grid: Sequence[Settings], where: str, problems: list[str]) -> list[T
     for place, point in enumerate(points):
         if odd := sorted(first ^ set(point)):
             problems.append(
-                f"{where}: point {place + 1} and the first do not name the same settings ({', '.join(odd)})"
+                Problem(
+                    f"{where}: point {place + 1} and the first do not name the same settings ({', '.join(odd)})",
+                    "studies.uneven-grid",
+                )
             )
             return []
     return points
@@ -101,7 +104,9 @@ def tell_journal(file: Path, name: str, points: Sequence[Settings], place: int, 
         )
         study.add_trial(trial)
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"the journal cannot be used ({error})", where=file.name, remedy="delete it") from error
+        raise RunError(
+            f"the journal cannot be used ({error})", where=file.name, remedy="delete it", code="studies.journal"
+        ) from error
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,6 @@
 """The inside of a study's worker process: makes one cell after the other, tells what happens.
 
-    python -m mmgrec._study_worker
+    python -m mmgrec.studies.worker
 
 Its parent talks to it through its standard input and hears it on its standard output, JSON lines both. Where the parent
 is gone the worker ends too.
@@ -25,8 +25,9 @@ import torch
 from mmgrec.data import Dataset
 from mmgrec.errors import UserError
 from mmgrec.registry import Registry
-from mmgrec.storage import Json
-from mmgrec.studies.cell import cell_of, data_of, load_study_data, make_cell
+from mmgrec.storage import record_json, record_of
+from mmgrec.studies.cell import CellTask, DataTask, load_study_data, make_cell
+from mmgrec.studies.pool import WorkerEvent
 
 __all__ = ["work"]
 
@@ -45,8 +46,8 @@ class _Teller:
         self._out = out
         self._stage, self._total, self._told = "", 0, 0.0
 
-    def say(self, **facts: object) -> None:
-        self._out.write(json.dumps(facts) + "\n")
+    def say(self, event: WorkerEvent) -> None:
+        self._out.write(json.dumps(record_json(event)) + "\n")
         self._out.flush()
 
     def begin(self, stage: str, total: int) -> None:
@@ -55,14 +56,14 @@ class _Teller:
     def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None:
         if time.monotonic() - self._told >= _EVERY:
             self._told = time.monotonic()
-            self.say(event="progress", stage=stage, done=done, total=self._total)
+            self.say(WorkerEvent(event="progress", stage=stage, done=done, total=self._total))
 
     def end(self, stage: str, facts: Mapping[str, float]) -> None: ...
 
     def note(self, text: str) -> None: ...
 
     def warn(self, text: str) -> None:
-        self.say(event="warning", text=text)
+        self.say(WorkerEvent(event="warning", text=text))
 
 
 def work() -> None:
@@ -75,31 +76,30 @@ def work() -> None:
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     teller = _Teller(out)
     registry = Registry.discover()
-    known: tuple[str, Dataset] | None = None
+    known: tuple[DataTask, Dataset] | None = None
     try:
-        teller.say(event="ready")
+        teller.say(WorkerEvent(event="ready"))
         while line := tasks.get():
-            task: Json = json.loads(line)
-            torch.set_num_threads(task["threads"])
+            task = record_of(CellTask, json.loads(line), where="task")
+            torch.set_num_threads(task.threads)
             try:
-                key = json.dumps(task["data"], sort_keys=True)
-                if known is None or known[0] != key:
-                    known = None
-                    known = (key, load_study_data(data_of(task["data"], registry)))
+                if known is None or known[0] != task.data:
+                    known = None  # at most one data set is held
+                    known = (task.data, load_study_data(task.data.data(registry)))
                 make_cell(
-                    cell_of(task["cell"]),
-                    Path(task["folder"]),
+                    task.cell,
+                    Path(task.folder),
                     known[1],
-                    test=task["test"],
-                    cache=Path(task["shelf"]),
-                    keep_weights=task["keep_weights"],
+                    test=task.test,
+                    cache=Path(task.cache),
+                    keep_weights=task.keep_weights,
                     reporter=teller,
-                    device=torch.device(task["device"]),
+                    device=torch.device(task.device),
                 )
-                teller.say(event="done")
+                teller.say(WorkerEvent(event="done"))
             except Exception as error:
-                told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                teller.say(event="failed", what=" ".join(told.split()))
+                sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                teller.say(WorkerEvent(event="failed", text=" ".join(sentence.split())))
     except _Ended:
         os._exit(143)
 

@@ -42,7 +42,7 @@ INSTANT = (
 )  # fmt: skip
 #: library -> modules of the core that may import it
 ONLY_THERE = {"pluggy": {"hookspecs.py", "registry.py"}, "packaging": {"registry.py"},
-              "tomli_w": {"settings/values.py"}, "pydantic": {"settings/builder.py"},
+              "tomli_w": {"settings/values.py"}, "pydantic": {"settings/builder.py", "storage/records.py"},
               "optuna": {"studies/tuning.py"}}  # fmt: skip
 
 #: Room of the core -> the rooms it may import, beside `errors` and `_lazy`, which belong to all. Files at the top of
@@ -61,16 +61,16 @@ ROOMS: dict[str, set[str]] = {
     "training": {"interfaces", "data", "storage"},
     "generator": {"interfaces", "data", "recid", "training"},
     "recommender": {"interfaces", "data", "recid", "generator", "guards", "training"},
-    "evaluation": {"interfaces", "data", "guards", "storage"},
+    "evaluation": {"interfaces", "data", "guards"},
     "folder": {"data"},
     "readers": {"folder", "data", "interfaces", "guards", "registry", "settings"},
     "insight": {"recommender", "generator", "evaluation", "recid", "data", "interfaces", "registry", "storage"},
     "report": {"insight", "evaluation", "storage"},
     "runs": {"report", "insight", "evaluation", "recommender", "guards", "recid", "data", "interfaces", "registry",
              "settings", "storage"},
-    "studies": {"runs", "report", "insight", "evaluation", "recommender", "guards", "recid", "data", "interfaces",
+    "studies": {"runs", "report", "evaluation", "recommender", "guards", "recid", "data", "interfaces",
                 "registry", "settings", "storage"},
-    "serving": {"evaluation", "interfaces", "data", "storage", "settings"},
+    "serving": {"runs", "evaluation", "interfaces", "data", "storage", "settings"},
     "testing": {"interfaces", "data", "recid", "settings", "evaluation", "synthetic"},
 }  # fmt: skip
 EVERYBODYS = {"errors", "_lazy"}

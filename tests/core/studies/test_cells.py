@@ -17,11 +17,12 @@ from mmgrec.errors import DataError
 from mmgrec.evaluation.harness import evaluate
 from mmgrec.interfaces import Context, Representations
 from mmgrec.registry import Registry
+from mmgrec.runs.layout import INSIGHT, PER_USER
 from mmgrec.runs.log import LogTee, last_stages
-from mmgrec.studies import cell as _study_cells
 from mmgrec.studies.cache import cache_key, with_cached_stage_1
-from mmgrec.studies.cell import CACHE_VERSIONS, CELL, FAILED, PER_USER, TRIAL, WEIGHTS, Cell, make_cell
-from mmgrec.studies.plan import _shared
+from mmgrec.studies.cell import CACHE_VERSIONS, Cell, make_cell
+from mmgrec.studies.layout import CELL, FAILED, TRIAL, WEIGHTS
+from mmgrec.studies.plan import shared_keys
 from mmgrec.studies.values import model_of, model_values
 from mmgrec.synthetic import planted
 from mmgrec.testing import without_test
@@ -112,7 +113,7 @@ def test_stage_1_is_shared_by_rows_that_differ_behind_it(whole: Path) -> None:
     seconds = json.loads((with_it / CELL).read_text())["seconds"]
     mine = json.loads((whole / CELL).read_text())["seconds"]
     assert seconds["shared"] == seconds["stage1"] == mine["stage1"] > 0 == mine["shared"]
-    stages = [[(one["stage"], len(one["rows"])) for one in last_stages(x / "log.jsonl")] for x in (with_it, alone)]
+    stages = [[(stage.stage, len(stage.rows)) for stage in last_stages(x / "log.jsonl")] for x in (with_it, alone)]
     assert stages[0] == stages[1], "the history of what is shared belongs to both"
 
 
@@ -132,8 +133,8 @@ def test_the_plan_knows_what_cells_will_share(whole: Path) -> None:
     """By these names a study does not begin side by side what would only wait for one another."""
     hybrid = {"rescoring": {"weight": [0.0, 1.0]}}
     graph = {"name": "stage-1", "graph": SMALL["quantizer"]["graph"]}
-    alone = _shared(model_of("stage 1", graph, Registry.discover()), cell_of())
-    rows = [_shared(model_of("mmgrec", {**SMALL, **one}, Registry.discover()), cell_of()) for one in ({}, hybrid)]
+    alone = shared_keys(model_of("stage 1", graph, Registry.discover()), cell_of())
+    rows = [shared_keys(model_of("mmgrec", {**SMALL, **one}, Registry.discover()), cell_of()) for one in ({}, hybrid)]
     assert rows[0] == rows[1], "the hybrid trains the same network"
     kept = {folder.name for folder in (whole.parent / "shared").iterdir()}
     assert set(rows[0][0]) <= kept
@@ -357,10 +358,10 @@ def test_a_failure_is_a_sentence_and_the_next_attempt_forgets_it(
 
 
 def test_an_insight_that_fails_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(**_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no picture today")
 
-    monkeypatch.setattr("mmgrec.studies.cell.insight", broken)
+    monkeypatch.setattr("mmgrec.runs.fitting.insight", broken)
     folder = made(cell_of("popularity"), tmp_path)
     assert json.loads((folder / CELL).read_text())["insight"] == "failed: RuntimeError: no picture today"
-    assert not (folder / _study_cells.INSIGHT).exists()
+    assert not (folder / INSIGHT).exists()

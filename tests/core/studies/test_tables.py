@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy import stats
 
 from mmgrec.evaluation.summary import ranks
 from mmgrec.studies.findings import Found, gather
+from mmgrec.studies.results import StudyResults
 from mmgrec.studies.study import Study
 from mmgrec.studies.tables import csv_table, latex_table, markdown_table, table_rows, write_tables
 
@@ -35,7 +37,12 @@ def cell(folder: Path, label: str, seed: int, values: Mapping[str, Sequence[floa
     row = {"split": "test", "mask": "train+valid", "metrics": metrics, "num_users": USERS, "seconds": 0.6}
     clean = {"invalid": 0, "duplicate": 0, "seen": 2 if label == "b_c" else 0, "missing": 0, "misplaced": 0}
     content = {
+        "schema": 1,
+        "label": label,
         "seed": seed,
+        "mask": "train+valid",
+        "top_k": [10],
+        "metrics": ["recall", "ndcg"],
         "model": {"name": label},
         "data": {"name": "d", "num_users": USERS, "num_items": 9, "num_interactions": 90, "fingerprint": "f"},
         "results": [{**row, **clean}],
@@ -64,7 +71,7 @@ def values() -> dict[tuple[str, int], dict[str, Any]]:
 
 
 @pytest.fixture
-def told(values: dict[tuple[str, int], dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
+def results(values: dict[tuple[str, int], dict[str, Any]], tmp_path: Path) -> StudyResults:
     models = {"a": {"name": "popularity"}, "b_c": {"name": "popularity"}, "d": {"name": "popularity"}}
     config = {
         "models": models,
@@ -87,19 +94,19 @@ def told(values: dict[tuple[str, int], dict[str, Any]], tmp_path: Path) -> dict[
 
 
 def test_mean_and_sample_deviation_over_seeds(
-    told: dict[str, Any], values: dict[tuple[str, int], dict[str, Any]]
+    results: StudyResults, values: dict[tuple[str, int], dict[str, Any]]
 ) -> None:
-    for row in told["data"][0]["models"]:
-        means = [one["recall@10"].mean() for (label, _), one in values.items() if label == row["model"]]
-        assert row["test"]["recall@10"]["mean"] == pytest.approx(sum(means) / len(means))
-        assert row["test"]["recall@10"]["deviation"] == pytest.approx(np.std(means, ddof=1))
-    assert [row["seeds"] for row in told["data"][0]["models"]] == [[0, 1, 2], [0, 1, 2], [0, 2]]
-    assert told["data"][0]["models"][0]["seconds"]["fit"]["mean"] == 11.0
-    assert told["data"][0]["models"][0]["peak_memory_mib"] == 102.0
+    for row in results.data[0].models:
+        means = [one["recall@10"].mean() for (label, _), one in values.items() if label == row.model]
+        assert row.test["recall@10"].mean == pytest.approx(sum(means) / len(means))
+        assert row.test["recall@10"].deviation == pytest.approx(np.std(means, ddof=1))
+    assert [row.seeds for row in results.data[0].models] == [(0, 1, 2), (0, 1, 2), (0, 2)]
+    assert results.data[0].models[0].seconds["fit"].mean == 11.0
+    assert results.data[0].models[0].peak_memory_mib == 102.0
 
 
 def test_tests_pair_users_whose_figures_are_averaged_over_shared_seeds(
-    told: dict[str, Any], values: dict[tuple[str, int], dict[str, Any]]
+    results: StudyResults, values: dict[tuple[str, int], dict[str, Any]]
 ) -> None:
     def mean(label: str, seeds: Sequence[int]) -> Any:
         return np.mean([values[label, seed]["ndcg@10"] for seed in seeds], axis=0)
@@ -108,43 +115,43 @@ def test_tests_pair_users_whose_figures_are_averaged_over_shared_seeds(
         "b_c": stats.ttest_rel(mean("a", (0, 1, 2)), mean("b_c", (0, 1, 2))),
         "d": stats.ttest_rel(mean("a", (0, 2)), mean("d", (0, 2))),
     }
-    found = {one["against"]: one for one in told["data"][0]["tests"]["ndcg@10"]}
+    found = {test.against: test for test in results.data[0].tests["ndcg@10"]}
     assert found.keys() == oracle.keys()
     for label, wanted in oracle.items():
-        assert found[label]["t"] == pytest.approx(wanted.statistic)
-        assert found[label]["p"] == pytest.approx(wanted.pvalue)
-        assert found[label]["num_users"] == USERS
-    assert found["d"]["seeds"] == [0, 2]
-    small, large = sorted(one["p"] for one in found.values())
-    corrected = sorted(one["p_holm"] for one in found.values())
+        assert found[label].t == pytest.approx(wanted.statistic)
+        assert found[label].p == pytest.approx(wanted.pvalue)
+        assert found[label].num_users == USERS
+    assert found["d"].seeds == (0, 2)
+    small, large = sorted(test.p for test in found.values())
+    corrected = sorted(test.p_holm for test in found.values() if test.p_holm is not None)
     assert corrected == pytest.approx([min(1, 2 * small), max(min(1, 2 * small), large)])
 
 
 @pytest.mark.parametrize("name", ["<script>x</script>", "a\n# b", "a | b", "\x1b[2J", "\u202eabc"])
-def test_names_are_inert_in_markdown_and_latex(told: dict[str, Any], name: str) -> None:
-    (data,) = told["data"]
-    models = [{**one, "model": name} if one["model"] == "d" else one for one in data["models"]]
-    hostile = {**data, "name": name, "models": models, "tests": {}}
-    plain = {**hostile, "name": "d", "models": data["models"]}
+def test_names_are_inert_in_markdown_and_latex(results: StudyResults, name: str) -> None:
+    (data,) = results.data
+    models = tuple(replace(model, model=name) if model.model == "d" else model for model in data.models)
+    hostile = replace(data, name=name, models=models, tests={})
+    plain = replace(hostile, name="d", models=data.models)
     for made in (markdown_table, latex_table):
-        text = made(told, hostile)
-        assert len(text.splitlines()) == len(made(told, plain).splitlines())
+        text = made(results, hostile)
+        assert len(text.splitlines()) == len(made(results, plain).splitlines())
         assert not set(text) & {"\x1b", "\u202e"}
-    text = markdown_table(told, hostile)
-    assert text.replace("\\|", "").count("|") == markdown_table(told, plain).count("|")
+    text = markdown_table(results, hostile)
+    assert text.replace("\\|", "").count("|") == markdown_table(results, plain).count("|")
     assert "<" not in text
 
 
-def test_the_best_is_bold_and_the_second_best_marked_otherwise(told: dict[str, Any]) -> None:
-    (data,) = told["data"]
-    text = markdown_table(told, data)
-    mean = {row["model"]: f"{row['test']['recall@10']['mean']:.4f}" for row in data["models"]}
+def test_the_best_is_bold_and_the_second_best_marked_otherwise(results: StudyResults) -> None:
+    (data,) = results.data
+    text = markdown_table(results, data)
+    mean = {row.model: f"{row.test['recall@10'].mean:.4f}" for row in data.models}
     assert f"| a | 3 | **{mean['a']}** ± " in text
     assert f"| d | 2 of 3 | _{mean['d']}_ ± " in text
     assert f"| b_c | 3 | {mean['b_c']} ± " in text
     assert "- d, d, seed 1 failed: it was too much" in text
     assert "- b_c: 6 places of its lists hold what they must not" in text
-    tex = latex_table(told, data)
+    tex = latex_table(results, data)
     assert rf"\textbf{{{mean['a']}}} $\pm$ " in tex
     assert rf"\underline{{{mean['d']}}} $\pm$ " in tex
     assert r"b\_c & 3" in tex
@@ -152,17 +159,14 @@ def test_the_best_is_bold_and_the_second_best_marked_otherwise(told: dict[str, A
 
 
 def test_equal_figures_share_a_place_and_lower_may_be_better() -> None:
-    def models(metric: str, *means: float) -> list[dict[str, Any]]:
-        return [{"model": str(place), "test": {metric: {"mean": one}}} for place, one in enumerate(means)]
-
-    assert ranks(models("recall@10", 0.1, 0.3, 0.3, 0.2), "recall@10") == {"1": 0, "2": 0, "3": 1}
-    assert ranks(models("popularity-bias@10", 0.1, 0.3, 0.2), "popularity-bias@10") == {"0": 0, "2": 1}
+    assert ranks({"a": 0.1, "b": 0.3, "c": 0.3, "d": 0.2}, "recall@10") == {"b": 0, "c": 0, "d": 1}
+    assert ranks({"a": 0.1, "b": 0.3, "c": 0.2}, "popularity-bias@10") == {"a": 0, "c": 1}
 
 
 def test_the_csv_has_all_digits_of_every_seed(
-    told: dict[str, Any], values: dict[tuple[str, int], dict[str, Any]]
+    results: StudyResults, values: dict[tuple[str, int], dict[str, Any]]
 ) -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_table(told, told["data"][0]))))
+    rows = list(csv.DictReader(io.StringIO(csv_table(results.data[0]))))
     assert len(rows) == 3 * len(METRICS)
     for row in rows:
         seeds = [seed for label, seed in values if label == row["model"]]
@@ -171,8 +175,8 @@ def test_the_csv_has_all_digits_of_every_seed(
         assert int(row["seeds"]) == len(seeds)
 
 
-def test_time_and_parameters_stand_in_the_table(told: dict[str, Any]) -> None:
-    head, first, *_ = table_rows(told, told["data"][0], {0: "{}", 1: "{}"})
+def test_time_and_parameters_stand_in_the_table(results: StudyResults) -> None:
+    head, first, *_ = table_rows(results, results.data[0], {0: "{}", 1: "{}"})
     named = dict(zip(head, first, strict=True))
     assert (named["ms/user"], named["parameters"], named["fit s"]) == ("20.00", "1,234", "11.0")
     assert named["p (Holm)"] == "—"
@@ -180,7 +184,7 @@ def test_time_and_parameters_stand_in_the_table(told: dict[str, Any]) -> None:
 
 def test_nothing_finished_is_a_table_too(tmp_path: Path) -> None:
     made = Study.of("mine", {"models": {"popularity": {}, "ease": {}}})
-    told = gather(made, [Found(data="synthetic", label=row.label, cells=()) for row in made.rows])
-    write_tables(tmp_path, told)
-    assert json.loads((tmp_path / "study.json").read_text()) == told
+    results = gather(made, [Found(data="synthetic", label=row.label, cells=()) for row in made.rows])
+    write_tables(tmp_path, results)
+    assert StudyResults.read(tmp_path / "study.json") == results
     assert "| popularity | 0 of 5 | — |" in (tmp_path / "tables" / "synthetic.md").read_text()
