@@ -31,6 +31,7 @@ _HOME = {
     "UserError": "mmgrec.errors",
     "evaluate": "mmgrec.evaluation",
     "hookimpl": "mmgrec.hookspecs",
+    "rank_items": "mmgrec.ranking",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # "as" says that the name is exported
     from mmgrec.interfaces import Recommendations as Recommendations
     from mmgrec.interfaces import Recommender as Recommender
     from mmgrec.interfaces import Representations as Representations
+    from mmgrec.ranking import rank_items as rank_items
     from mmgrec.recid import Codes as Codes
     from mmgrec.recid import RecIDTable as RecIDTable
     from mmgrec.recid import Trie as Trie

@@ -1,11 +1,24 @@
-"""MMGRec: four parts composed. Reading `MMGRec.fit` is reading the method.
+"""MMGRec as a whole: four exchangeable parts around a Transformer. Reading `MMGRec.fit` is reading the method.
 
-1. A Quantizer learns representations of users and items and gives each item semantic tokens (Sec. 3.2.1).
-2. A CollisionResolver appends the token that makes them unique: the Rec-IDs (Sec. 3.2.2).
-3. A Transformer, whose encoder attends by a PositionalScheme, learns to write the Rec-IDs of liked items (Sec. 3.3):
-   from interactions, or by default from a teacher, the probabilities that step 1's representations give to all items.
-4. A Decoder searches the trie of Rec-IDs for the most probable ones. (The hybrid, off by default, ranks what it found
-   by the generator, the representations and EASE's item-item weights together.)
+Fitting, once for a data set:
+
+1. The *quantizer* learns a vector for each user and each item, and rounds each item's vector to a few tokens. Items
+   that are alike begin with the same tokens (Sec. 3.2.1 of the paper).
+2. The *collision resolver* appends a last token, which tells items with equal tokens apart. The whole tuple is the
+   item's Rec-ID: no two items share one (Sec. 3.2.2).
+3. The *network*, a Transformer, learns to read the items that a user liked and to write, token by token, the Rec-IDs
+   of items that they will like (Sec. 3.3). How its encoder relates the items of a history is for the *positional
+   scheme* to say. What it should write comes from the interactions (the paper) or, by default, from a teacher: the
+   probabilities that step 1's vectors give to all items.
+
+Recommending, for each batch of users (`FittedMMGRec.search`):
+
+4. The network reads their histories once; the *decoder* then searches the trie, the tree of all Rec-IDs, for those that
+   the network holds most probable.
+5. Off by default: the items found are ranked once more, by the network, step 1's vectors and EASE's item-item weights
+   together (`rescoring`).
+
+docs/explanation/method.md goes through the same steps with the paper's equations.
 """
 
 from __future__ import annotations
@@ -27,7 +40,7 @@ from mmgrec.generator import (
     Rescoring,
     fixed_history,
 )
-from mmgrec.guards import check_same_rec_ids, checked_found, checked_position, checked_quantization, checked_rec_ids
+from mmgrec.guards import check_same_rec_ids, checked_decoded, checked_position, checked_quantization, checked_rec_ids
 from mmgrec.interfaces import (
     CachedResult,
     CollisionResolver,
@@ -49,22 +62,45 @@ __all__ = ["FittedMMGRec", "MMGRec"]
 
 @dataclass(frozen=True, kw_only=True)
 class MMGRec(Recommender):
-    """Generative recommendation over multimodal items (arXiv 2404.16555)."""
+    """Generative recommendation over multimodal items (arXiv 2404.16555).
 
-    quantizer: Quantizer
-    collisions: CollisionResolver
-    position: PositionalScheme
-    decoder: Decoder
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    training: GeneratorTraining = field(default_factory=GeneratorTraining)
-    rescoring: Rescoring = field(default_factory=Rescoring)
+    Its fields are parts and settings, nothing that was learnt: `fit` returns that.
+    """
 
-    @property
-    def generator(self) -> MMGRec:
-        """What decides the trained network: all but the hybrid, which only ranks anew what was found."""
-        return replace(self, rescoring=Rescoring())
+    quantizer: Quantizer  # step 1
+    collisions: CollisionResolver  # step 2
+    position: PositionalScheme  # step 3, in the encoder
+    decoder: Decoder  # step 4
+    network: NetworkSettings = field(default_factory=NetworkSettings)  # step 3, its shape
+    training: GeneratorTraining = field(default_factory=GeneratorTraining)  # step 3, how it learns
+    rescoring: Rescoring = field(default_factory=Rescoring)  # step 5
 
     def fit(self, data: Dataset, context: Context) -> FittedMMGRec:
+        """Learn all there is to learn, step by step; the numbers of the steps are those at the top of this file.
+
+        The parts may be anybody's, so what they return is checked at once (`mmgrec.guards`).
+
+        Raises:
+            PluginError: if a part returns what its interface does not allow.
+            SettingsError: if there are more items than `rescoring` can have item weights for.
+        """
+        self._check(data, context)
+        # 1: vectors of users and items, tokens of items
+        quantization = self.quantizer.fit(data, context.within("quantizer"))
+        quantization = checked_quantization(quantization, data, self.quantizer)
+        codes = quantization.codes
+        # 2: Rec-IDs
+        rec_ids = self.collisions.resolve(codes, data.train.item_degree, context.within("collisions"))
+        rec_ids = checked_rec_ids(rec_ids, codes, self.collisions)
+        check_same_rec_ids(context.checkpoints, rec_ids, self.quantizer)
+        # 3: a network that writes them
+        model = self._untrained_model(quantization.representations, codes, rec_ids, data.train, context)
+        self._train_network(model, data, context)
+        # 4 needs nothing learnt, 5 the weights of the scores that it adds
+        return replace(model, hybrid=self._fit_reranker(model, data, context))
+
+    def _check(self, data: Dataset, context: Context) -> None:
+        """Refuse, or warn of, what is wrong with settings and data before hours are spent on them."""
         if self.training.targets == "interactions" and self.network.user_input == "representation":
             context.reporter.warn(
                 "the users' representations have seen the targets that the generator is to find: "
@@ -73,56 +109,8 @@ class MMGRec(Recommender):
         self.rescoring.check(data)
         shape = self.network
         checked_position(self.position, dim=shape.dim, num_heads=shape.num_heads, head_dim=shape.head_dim)
-        made = self.quantizer.fit(data, context.within("quantizer"))
-        quantization = checked_quantization(made, data, self.quantizer)
-        representations, codes = quantization.representations, quantization.codes
-        resolved = self.collisions.resolve(codes, data.train.item_degree, context.within("collisions"))
-        rec_ids = checked_rec_ids(resolved, codes, self.collisions)
-        check_same_rec_ids(context.checkpoints, rec_ids, self.quantizer)
-        fitted = self._untrained(representations, codes, rec_ids, data.train, context)
-        recall = ValidationRecall(
-            data, max_users=self.training.validation_users, generator=context.generator("validation"), batch_size=128
-        )
-        task = GeneratorTask(
-            fitted.network,
-            data,
-            rec_ids=rec_ids,
-            trie=fitted.trie,
-            teacher=representations,
-            settings=self.training,
-            recommend=fitted.ten_best,
-            recall=recall,
-        )
 
-        def written() -> CachedResult:
-            train(task, self.training, context, "generator")
-            return {"network": fitted.network.state_dict()}, {}
-
-        tensors, _ = context.get_or_make(self.generator, written)
-        fitted.network.load_state_dict(tensors["network"])
-
-        def search(users: Tensor, seen: Tensor, width: int) -> tuple[Tensor, Tensor]:
-            return fitted.search(users, top_k=width, exclusion=Exclusion(seen=seen))
-
-        return replace(fitted, hybrid=self.rescoring.fit(data, representations, search, context))
-
-    def restore(self, state: dict[str, Tensor], *, device: torch.device | None = None) -> FittedMMGRec:
-        """The fitted model again, from `FittedMMGRec.state`; it searches on `device`, the CPU by default."""
-        representations = Representations(user=state["representations.user"], item=state["representations.item"])
-        semantic = tuple(state["rec_ids.level_sizes"].tolist())
-        rec_ids = RecIDTable(token=state["rec_ids.token"], level_sizes=semantic)
-        codes = Codes(token=state["codes.token"], level_sizes=tuple(state["codes.level_sizes"].tolist()))
-        num_users, num_items = representations.user.shape[0], representations.item.shape[0]
-        history = Interactions(
-            user=state["history.user"], item=state["history.item"], num_users=num_users, num_items=num_items
-        )
-        context = Context(device=device or torch.device("cpu"))
-        fitted = self._untrained(representations, codes, rec_ids, history, context)
-        prefix = "network."
-        fitted.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        return replace(fitted, hybrid=self.rescoring.restore(state))
-
-    def _untrained(
+    def _untrained_model(
         self,
         representations: Representations,
         codes: Codes,
@@ -130,6 +118,7 @@ class MMGRec(Recommender):
         history: Interactions,
         context: Context,
     ) -> FittedMMGRec:
+        """All the pieces together on the context's device; the network has the weights that it starts from."""
         trie = Trie.of(rec_ids)
         with seeded(context.generator("network")):
             network = Network(
@@ -145,22 +134,76 @@ class MMGRec(Recommender):
             history=history,
         )
 
+    def _train_network(self, model: FittedMMGRec, data: Dataset, context: Context) -> None:
+        """Step 3: train the model's network in place, or give it the weights that an equal method found before."""
+        recall = ValidationRecall(
+            data, max_users=self.training.validation_users, generator=context.generator("validation"), batch_size=128
+        )
+        task = GeneratorTask(
+            model.network,
+            data,
+            rec_ids=model.rec_ids,
+            trie=model.trie,
+            teacher=model.representations,
+            settings=self.training,
+            recommend=model.ten_best,
+            recall=recall,
+        )
+
+        def trained_weights() -> CachedResult:
+            train(task, self.training, context, "generator")
+            return {"network": model.network.state_dict()}, {}
+
+        weights, _ = context.get_or_make(self.generator, trained_weights)
+        model.network.load_state_dict(weights["network"])
+
+    @property
+    def generator(self) -> MMGRec:
+        """This method without re-ranking: all that the network's weights depend on, and so what they are cached by."""
+        return replace(self, rescoring=Rescoring())
+
+    def _fit_reranker(self, model: FittedMMGRec, data: Dataset, context: Context) -> Reranker:
+        """Step 5: how much each score counts beside the network's, chosen by validation."""
+
+        def search(users: Tensor, seen: Tensor, width: int) -> tuple[Tensor, Tensor]:
+            return model.search(users, top_k=width, exclusion=Exclusion(seen=seen))
+
+        return self.rescoring.fit(data, model.representations, search, context)
+
+    def restore(self, state: dict[str, Tensor], *, device: torch.device | None = None) -> FittedMMGRec:
+        """The fitted model again, from `FittedMMGRec.state`; it searches on `device`, the CPU by default."""
+        representations = Representations(user=state["representations.user"], item=state["representations.item"])
+        rec_ids = RecIDTable(token=state["rec_ids.token"], level_sizes=tuple(state["rec_ids.level_sizes"].tolist()))
+        codes = Codes(token=state["codes.token"], level_sizes=tuple(state["codes.level_sizes"].tolist()))
+        num_users, num_items = representations.user.shape[0], representations.item.shape[0]
+        history = Interactions(
+            user=state["history.user"], item=state["history.item"], num_users=num_users, num_items=num_items
+        )
+        context = Context(device=device or torch.device("cpu"))
+        model = self._untrained_model(representations, codes, rec_ids, history, context)
+        prefix = "network."
+        model.network.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        )
+        return replace(model, hybrid=self.rescoring.restore(state))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedMMGRec(FittedRecommender):
-    """Rec-IDs, their trie, and a network that writes them."""
+    """A model that recommends: Rec-IDs, their trie, and a network that writes them."""
 
-    method: MMGRec
-    representations: Representations
-    codes: Codes
+    method: MMGRec  # the settings it was fitted with
+    representations: Representations  # step 1's vectors
+    codes: Codes  # step 1's tokens
     rec_ids: RecIDTable
     trie: Trie
     network: Network
     history: Interactions  # what the encoder reads
-    hybrid: Reranker = field(default_factory=Reranker)
+    hybrid: Reranker = field(default_factory=Reranker)  # re-ranking; by default it does nothing
     recorded: RecordedSearch = field(default_factory=RecordedSearch, repr=False)  # on a GPU; else it does nothing
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
+        """The best `top_k` items of the users ``[B]``, on the CPU."""
         item, score = self.search(users, top_k=top_k, exclusion=exclusion)
         return Recommendations(user=users, item=item.cpu(), score=score.cpu())
 
@@ -168,27 +211,40 @@ class FittedMMGRec(FittedRecommender):
     def search(
         self, users: Tensor, *, top_k: int, exclusion: Exclusion, decoder: Decoder | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Encode once per user, then let the decoder (another one, if given) search: item and score ``[B, K]``."""
+        """Steps 4 and 5, on the network's device.
+
+        Args:
+            users: ``[B]`` int64.
+            top_k: length K of the lists.
+            exclusion: what must not be recommended to them.
+            decoder: the search to use; None: the method's own.
+
+        Returns:
+            item and score ``[B, K]`` as in `Recommendations`; the scores are log-probabilities, or with re-ranking
+            the sum by which it ranks.
+        """
+        decoder, reranker = decoder or self.method.decoder, self.hybrid
         history = fixed_history(self.history, users, self.network.settings.history_length)
         question = Question(users=users, history=history, exclusion=exclusion)
-        hybrid = self.hybrid
-        width = hybrid.width(top_k) if hybrid.active else top_k
-        used = decoder or self.method.decoder
-        answer = self.recorded.search(self.network, self.trie, used, question, top_k=width)
-        found = checked_found(answer, users.numel(), width, used)
-        if not hybrid.active:
-            return found
-        whole = self.history.padded(users.cpu()) if hybrid.item_weight else history  # only μ reads it
-        return hybrid(*found, users=users, representations=self.representations, history=whole, top_k=top_k)
+        width = reranker.width(top_k) if reranker.active else top_k
+        item, score = checked_decoded(
+            self.recorded.search(self.network, self.trie, decoder, question, top_k=width), users.numel(), width, decoder
+        )
+        if not reranker.active:
+            return item, score
+        whole = self.history.padded(users.cpu()) if reranker.item_weight else history  # only item weights read it
+        return reranker(item, score, users=users, representations=self.representations, history=whole, top_k=top_k)
 
     def ten_best(self, users: Tensor, seen: Tensor) -> Tensor:
-        """Items ``[B, 10]`` without the seen ``[B, S]``, for validation."""
+        """Items ``[B, 10]`` without the seen ``[B, S]``, for validation while the network learns."""
         return self.search(users, top_k=10, exclusion=Exclusion(seen=seen))[0].cpu()
 
     def with_history(self, history: Interactions) -> FittedMMGRec:
+        """The same model, whose encoder reads `history` instead; nothing is learnt anew."""
         return replace(self, history=history)
 
     def state(self) -> dict[str, Tensor]:
+        """All tensors that `MMGRec.restore` needs, by name."""
         return {
             "representations.user": self.representations.user,
             "representations.item": self.representations.item,

@@ -2,7 +2,7 @@
 
 `planted` imitates the paper's kind of data: every modality shows one factor of an item's meaning, users have tastes
 over all factors, popularity is skewed, and a part of the interactions is noise. `checkerboard` and, for ordered data,
-`tours` are toys with one right answer. Does not know models.
+`tours` are toys with one right answer.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def planted(
     """Users with tastes choose among items with meanings; features show the meanings, one factor a modality.
 
     An item has one vector per modality: the centre of one of `num_clusters` clusters plus a deviation of its own. A
-    user has the taste of his cluster plus a deviation. He picks items without repetition, with logits `focus` · taste ·
-    meaning + log popularity. A modality is a random linear map of its factor alone, plus noise: only all of them
-    together tell the meaning.
+    user has the taste of a cluster of users plus a deviation, and picks items without repetition, with logits `focus` ·
+    taste · meaning + log popularity. A modality is a random linear map of its factor alone, plus noise: only all of
+    them together tell the meaning.
 
     Args:
         num_users, num_items: sizes.
@@ -75,7 +75,7 @@ def planted(
     dim = num_factors * factor_dim
     centre = rng.standard_normal((num_factors, num_clusters, factor_dim))
     item_cluster = rng.integers(num_clusters, size=(num_items, num_factors))
-    factor = np.stack([centre[place][item_cluster[:, place]] for place in range(num_factors)], axis=1)  # [I, F, d]
+    factor = np.stack([centre[number][item_cluster[:, number]] for number in range(num_factors)], axis=1)  # [I, F, d]
     factor = _unit_scale(factor + item_spread * rng.standard_normal(factor.shape))
     meaning = factor.reshape(num_items, dim)
     prototype = rng.standard_normal((num_clusters, dim))
@@ -99,8 +99,8 @@ def planted(
     part[cold[item]] = TEST
     part[~np.isin(user, user[part == TRAIN])] = TRAIN
     features = {
-        modality: _features(rng, factor[:, place], size, feature_noise, missing)
-        for place, (modality, size) in enumerate(modalities.items())
+        modality: _features(rng, factor[:, number], size, feature_noise, missing)
+        for number, (modality, size) in enumerate(modalities.items())
     }
     latent = {
         "user_taste": taste.astype(np.float32),
@@ -130,7 +130,7 @@ def affinity(data: Dataset, users: Tensor) -> Tensor:
 def checkerboard(*, num_users: int = 64, num_items: int = 32) -> Dataset:
     """Even users like all even items but one, odd users all odd items but one; the missing one must come first.
 
-    User u's missing item is number ``(u // 2) % (num_items // 2)`` of his colour; ``latent["missing"]`` names it. It is
+    User u's missing item is number ``(u // 2) % (num_items // 2)`` of its colour; ``latent["missing"]`` names it. It is
     the test item of users 0, 1, 4, 5, 8 … and the validation item of the others. Modality ``visual`` shows the colour
     and, weaker, which item it is.
     """
@@ -214,6 +214,7 @@ def _features(rng: np.random.Generator, factor: Array, dim: int, noise: float, m
 
 
 def _unit_scale(x: Array) -> Array:
+    """The array over its standard deviation."""
     return np.asarray(x / x.std())
 
 
@@ -228,15 +229,16 @@ def _dataset(
     latent: Mapping[str, Array],
     time: Array | None = None,
 ) -> Dataset:
+    """A Dataset of rows ``[N]`` whose parts are known."""
     parts = {
         label: Interactions.of(
-            torch.from_numpy(user[part == place]),
-            torch.from_numpy(item[part == place]),
+            torch.from_numpy(user[part == number]),
+            torch.from_numpy(item[part == number]),
             num_users=num_users,
             num_items=num_items,
-            time=None if time is None else torch.from_numpy(time[part == place]),
+            time=None if time is None else torch.from_numpy(time[part == number]),
         )
-        for place, label in enumerate(PARTS)
+        for number, label in enumerate(PARTS)
     }
     return Dataset(
         name=name,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 FAULTS: dict[str, dict[str, Any]] = tomllib.loads((HERE / "reliability.toml").read_text(encoding="utf-8"))
 RECORD = HERE.parent / "docs" / "results" / "reliability.json"
 MESSAGES = HERE / "messages.txt"
+sys.path.insert(0, str(HERE))  # command_server.py
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -63,6 +65,16 @@ def known_messages() -> dict[str, str]:
     text = MESSAGES.read_text(encoding="utf-8") if MESSAGES.exists() else ""
     blocks = (block.partition("\n") for block in text.strip().split("\n\n") if block)
     return {title.removesuffix(":"): message.removeprefix("  ").replace("\n  ", "\n") for title, _, message in blocks}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Any]:
+    """Starts commands of mmgrec, each in a process of its own (``command_server.Server``)."""
+    from command_server import Server
+
+    made = Server()
+    yield made
+    made.end()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""What a data set is: interactions in three parts, features of items, names. Values only.
+"""What a data set is: interactions in three parts, features of items, names.
 
-Does not know where data come from (`mmgrec.folder`, `mmgrec.synthetic`), how they are split (`mmgrec.data.splits`) or
-checked for sense (`mmgrec.folder.check`).
+Every source of data ends in a `Dataset`, and everything else begins with one. Values only: `mmgrec.folder` and
+`mmgrec.synthetic` make them.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Interactions:
     ) -> Interactions:
         """Sort pairs by (user, item); equal pairs are kept once, at their earliest time."""
         pair = user.long() * num_items + item.long()
-        key, place = torch.unique(pair, return_inverse=True)
+        key, index = torch.unique(pair, return_inverse=True)
         if time is not None:
             latest = time.new_full(key.shape, torch.iinfo(time.dtype).max)
-            time = latest.scatter_reduce(0, place, time, "amin").long()
+            time = latest.scatter_reduce(0, index, time, "amin").long()
         return cls(user=key // num_items, item=key % num_items, num_users=num_users, num_items=num_items, time=time)
 
     def __len__(self) -> int:
@@ -109,10 +109,10 @@ class Interactions:
         time = self.time[self.offsets[users][row] + torch.arange(row.numel()) - first]
         order = time.argsort(stable=True)
         order = order[row[order].argsort(stable=True)]  # by row, then by time
-        place = length - count[row] + torch.arange(row.numel()) - first
+        column = length - count[row] + torch.arange(row.numel()) - first
         out = torch.full((users.numel(), length), -1, dtype=torch.int64)
-        fits = place >= 0
-        out[row[fits], place[fits]] = item[order][fits]
+        fits = column >= 0
+        out[row[fits], column[fits]] = item[order][fits]
         return out
 
     def merged(self, other: Interactions) -> Interactions:
@@ -146,8 +146,8 @@ class Bag:
     @classmethod
     def of(cls, item: Tensor, word: Tensor, weight: Tensor, *, num_items: int, num_words: int) -> Bag:
         """From triples in any order; weights of the same word of the same item are added."""
-        key, place = torch.unique(item.long() * num_words + word.long(), return_inverse=True)
-        total = torch.zeros(key.numel(), dtype=torch.float64).index_add_(0, place, weight.double())
+        key, index = torch.unique(item.long() * num_words + word.long(), return_inverse=True)
+        total = torch.zeros(key.numel(), dtype=torch.float64).index_add_(0, index, weight.double())
         offsets = torch.searchsorted(key // num_words, torch.arange(num_items + 1))
         return cls(offsets=offsets, word=key % num_words, weight=total.float(), num_words=num_words)
 
@@ -164,9 +164,8 @@ class Dataset:
     train: Interactions
     valid: Interactions
     test: Interactions
-    features: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # modality -> [num_items, dim] float32; 0-row = missing
+    #: modality -> [num_items, dim] float32; a row of zeros: the item lacks it
+    features: Mapping[str, Tensor] = field(default_factory=dict)
     graphs: Mapping[str, Tensor] = field(default_factory=dict)  # name -> [num_items, k] int64 nearest items, given
     bags: Mapping[str, Bag] = field(default_factory=dict)  # sparse modalities, beside `features`
     user_ids: Sequence[str] | None = None  # the data's own names; None: the row numbers are the names
@@ -234,7 +233,9 @@ class Dataset:
         return digest.hexdigest()
 
     def user_id(self, user: int) -> str:
+        """The name of a user in the data."""
         return str(user) if self.user_ids is None else self.user_ids[user]
 
     def item_id(self, item: int) -> str:
+        """The name of an item in the data."""
         return str(item) if self.item_ids is None else self.item_ids[item]

@@ -1,6 +1,7 @@
 """Splits interactions into training, validation and test part, and thins them to a k-core.
 
-Works on numpy arrays in the order of the file and returns one part number per row. Does not know files or data sets.
+Works on numpy arrays in the order of the file and returns one part number per row; `mmgrec.folder.dataset_of` makes a
+`Dataset` of them.
 """
 
 from __future__ import annotations
@@ -100,4 +101,5 @@ def rank_within_user(user: Array, by: Array) -> tuple[Array, Array]:
 
 
 def _cut(rank: Array, count: Array, held: Array) -> Array:
+    """The last `held` rows of each user are test, as many before them validation."""
     return np.where(rank < count - 2 * held, TRAIN, np.where(rank < count - held, VALID, TEST)).astype(np.int8)

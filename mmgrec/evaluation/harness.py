@@ -1,7 +1,7 @@
-"""Evaluates a fitted recommender on one part of the data, and compares two reports by a paired test over users.
+"""Evaluates a fitted recommender on one part of the data: `evaluate` asks for lists, judges and measures them.
 
 All items are ranked. What a recommender returns is not trusted: invalid, duplicate, seen, missing and misplaced items
-are counted here from the lists themselves. Does not know how recommendations are made.
+are counted here, from the lists themselves (`find_defects`). `mmgrec.evaluation.significance` compares two reports.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from mmgrec.evaluation.metrics import DEFINITIONS, FUNCTIONS, contains, judge
 from mmgrec.evaluation.protocol import MASKS, SPLITS, Mask, Split, masked
 from mmgrec.evaluation.report import Defects, Report
 from mmgrec.guards import checked_definition, checked_lists, checked_measure
-from mmgrec.interfaces import FittedRecommender, Metric, exclusion_of
-from mmgrec.interfaces import RankedTruth as _RankedTruth
+from mmgrec.interfaces import FittedRecommender, Metric, RankedTruth, exclusion_of
 
 __all__ = ["evaluate", "find_defects"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plain(Metric):
+    """One of the functions of `mmgrec.evaluation.metrics`, by its name."""
+
     name: str
 
     @property
     def definition(self) -> str:
         return DEFINITIONS[self.name]
 
-    def measure(self, judged: _RankedTruth, top_k: int) -> Tensor:
+    def measure(self, judged: RankedTruth, top_k: int) -> Tensor:
         return FUNCTIONS[self.name](judged, top_k)
 
 
@@ -66,6 +67,8 @@ def evaluate(
 
     Raises:
         DataError: if no user has a relevant item.
+        PluginError: if the recommender or a metric returns what its interface does not allow.
+        ValueError: if a length is not positive, or the part or the mask is unknown.
     """
     if not top_k or min(top_k) < 1:
         raise ValueError(f"top_k must be positive lengths, got {tuple(top_k)}")
@@ -105,7 +108,7 @@ def evaluate(
         definitions={name: checked_definition(metric) for name, metric in measured.items()},
         user=user,
         item=item,
-        defects=Defects(**{name: sum(getattr(one, name) for one in defects) for name in vars(Defects())}),
+        defects=Defects(**{name: sum(getattr(batch, name) for batch in defects) for name in vars(Defects())}),
         split=split,
         mask="train+valid" if rule.items is not data.train else "train",
         seconds=seconds,
@@ -141,6 +144,7 @@ def find_defects(item: Tensor, score: Tensor, user: Tensor, masked: Interactions
 
 
 def _users_with(relevant: Interactions, among: Tensor | None, split: str) -> Tensor:
+    """The users who have an item in the part, ascending; `among` restricts them."""
     has = relevant.user_degree > 0
     if among is not None:
         chosen = torch.zeros_like(has)
@@ -149,6 +153,8 @@ def _users_with(relevant: Interactions, among: Tensor | None, split: str) -> Ten
     user = has.nonzero().squeeze(1)
     if not user.numel():
         raise DataError(
-            f"no user has an item in the {split} part", remedy="choose another split, or users who have one"
+            f"no user has an item in the {split} part",
+            remedy="choose another split, or users who have one",
+            code="evaluation.no-relevant-items",
         )
     return user

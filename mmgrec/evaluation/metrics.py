@@ -1,7 +1,7 @@
 """What recommendations are worth: one plain function per metric, and the judging that comes before.
 
-Every function takes `RankedTruth` lists and a length K and returns one float64 number per user, or a single one where
-the metric belongs to all lists together. Does not know recommenders or data sets.
+`judge` marks the hits in lists. Every metric takes what it returns, `RankedTruth`, and a length K, and gives a float64
+number per user, or a single one where the metric belongs to all lists together. `DEFINITIONS` has all formulas.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def contains(part: Interactions, user: Tensor, item: Tensor) -> Tensor:
     key = part.user * part.num_items + part.item  # [N], ascending
     if not len(part):
         return torch.zeros_like(real)
-    place = torch.searchsorted(key, wanted).clamp(max=len(part) - 1)
-    return real & (key[place] == wanted)
+    row = torch.searchsorted(key, wanted).clamp(max=len(part) - 1)
+    return real & (key[row] == wanted)
 
 
 def judge(item: Tensor, user: Tensor, relevant: Interactions, popularity: Tensor) -> RankedTruth:

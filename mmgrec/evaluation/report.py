@@ -24,7 +24,7 @@ class Defects:
     misplaced: int = 0  # better score than the item before, or the same score and a lower number
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Report:
     """The result of one evaluation."""
 
@@ -41,6 +41,11 @@ class Report:
     @property
     def num_users(self) -> int:
         return self.user.numel()
+
+    def __repr__(self) -> str:
+        """In a line: what a notebook shows of it."""
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"Report({self.split}, {self.mask} masked, {self.num_users} users: {figures})"
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """Everything but the tensors, ready for JSON."""

@@ -55,14 +55,14 @@ def paired_test(first: Report, second: Report, metric: str) -> PairedTest:
 def holm(tests: Sequence[PairedTest]) -> list[PairedTest]:
     """Correct several tests for being several (Holm, 1979); the order stays.
 
-    >>> one = PairedTest(metric="recall@10", difference=0.1, t=2.5, p=0.01, num_users=9)
-    >>> [test.p_holm for test in holm([one, replace(one, p=0.04), replace(one, p=0.9)])]
+    >>> first = PairedTest(metric="recall@10", difference=0.1, t=2.5, p=0.01, num_users=9)
+    >>> [test.p_holm for test in holm([first, replace(first, p=0.04), replace(first, p=0.9)])]
     [0.03, 0.08, 0.9]
     """
-    order = sorted(range(len(tests)), key=lambda place: tests[place].p)
+    ascending = sorted(range(len(tests)), key=lambda index: tests[index].p)
     corrected = [0.0] * len(tests)
     largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(tests) - rank) * tests[place].p))
-        corrected[place] = largest
+    for rank, index in enumerate(ascending):
+        largest = max(largest, min(1.0, (len(tests) - rank) * tests[index].p))
+        corrected[index] = largest
     return [replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True)]

@@ -47,7 +47,11 @@ def ranks(means: Mapping[str, float], metric: str) -> dict[str, int]:
 
 
 def main_metrics(metrics: Sequence[str]) -> list[str]:
-    """The metrics of a printed table: recall and NDCG at all lengths, or all where neither is measured."""
+    """The metrics of a printed table: recall and NDCG at all lengths, or all where neither is measured.
+
+    >>> main_metrics(["recall@10", "coverage@10", "ndcg@10"]), main_metrics(["mrr@10"])
+    (['recall@10', 'ndcg@10'], ['mrr@10'])
+    """
     main = [name for name in metrics if name.partition("@")[0] in _SHOWN]
     return main or list(metrics)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.folder.features import METHODS as METHODS
     from mmgrec.folder.features import add_features as add_features
     from mmgrec.folder.load import SplitRule as SplitRule
+    from mmgrec.folder.load import SplitSettings as SplitSettings
+    from mmgrec.folder.load import contents_of as contents_of
     from mmgrec.folder.load import dataset_of as dataset_of
     from mmgrec.folder.load import load_folder as load_folder
     from mmgrec.folder.write import free as free
@@ -28,7 +30,7 @@ else:
             "check": ["check_folder"],
             "contents": ["Array", "BagTable", "CONVERT", "FolderContents", "INTERACTIONS", "PICKLED", "such"],
             "features": ["METHODS", "add_features"],
-            "load": ["SplitRule", "dataset_of", "load_folder"],
+            "load": ["SplitRule", "SplitSettings", "contents_of", "dataset_of", "load_folder"],
             "write": ["free", "save_folder", "write_contents"],
         },
     )

@@ -1,7 +1,7 @@
 """Looks at a canonical data folder and says what is there and what is wrong, before anything is computed from it.
 
 `read_folder` opens the files without ever unpickling; `check_folder` adds what is only odd. Errors make a folder
-unusable, warnings are facts to know. Does not know splits drawn by us, or data sets.
+unusable, warnings are facts to know. A split that is drawn afterwards can still fail: `mmgrec.folder.dataset_of`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class CheckReport:
         return tuple(finding for finding in self.findings if finding.severity == "warning")
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """Everything, ready for JSON."""
         return {
             "path": self.path,
             "ok": self.ok,
@@ -66,8 +67,8 @@ def check_folder(path: Path | str) -> CheckReport:
     if contents is None:
         return CheckReport(path=str(path), findings=tuple(findings), facts={})
     facts = facts_of(contents)
-    found = (*findings, *unknown_files(contents.path), *oddities(contents, facts))
-    return CheckReport(path=str(path), findings=tuple(dict.fromkeys(found)), facts=facts)
+    findings = [*findings, *unknown_files(contents.path), *oddities(contents, facts)]
+    return CheckReport(path=str(path), findings=tuple(dict.fromkeys(findings)), facts=facts)
 
 
 def read_folder(path: Path | str) -> tuple[FolderContents | None, list[Finding]]:
@@ -78,14 +79,15 @@ def read_folder(path: Path | str) -> tuple[FolderContents | None, list[Finding]]
     """
     path = Path(path)
     if not path.is_dir():
-        made = "; other files become such a folder by `mmgrec data import`" if path.exists() else ""
-        return None, [error(str(path), "is not a folder", f"give the folder that holds {INTERACTIONS}{made}")]
+        hint = "; other files become such a folder by `mmgrec data import`" if path.exists() else ""
+        remedy = f"give the folder that holds {INTERACTIONS}{hint}"
+        return None, [error(str(path), "is not a folder", remedy, code="folder.not-a-folder")]
     findings: list[Finding] = []
     rows = table_of(path, INTERACTIONS, findings)
     items = table_of(path, ITEMS, findings)
     features = arrays_of(path, "features", findings)
     graphs = arrays_of(path, "graphs", findings)
-    findings += [one for one in unknown_files(path) if one.severity == "error"]
+    findings += [finding for finding in unknown_files(path) if finding.severity == "error"]
     if rows is None or items is None:
         return None, findings
 
@@ -96,9 +98,8 @@ def read_folder(path: Path | str) -> tuple[FolderContents | None, list[Finding]]
     number, num_items = items["item"].to_numpy(), items.height
     wrong = np.flatnonzero(number != np.arange(num_items))
     if wrong.size:
-        findings.append(
-            error(ITEMS, f"row {wrong[0]} is item {number[wrong[0]]}, not {wrong[0]}", "sort and number the items")
-        )
+        what = f"row {wrong[0]} is item {number[wrong[0]]}, not {wrong[0]}"
+        findings.append(error(ITEMS, what, "sort and number the items", code="folder.wrong-item-number"))
     user, item = (rows[name].to_numpy().astype(np.int64) for name in ("user", "item"))
     part = None
     if "split" in rows.columns:
@@ -117,7 +118,8 @@ def read_folder(path: Path | str) -> tuple[FolderContents | None, list[Finding]]
             findings += column_errors(users, USERS, texts=("source_id",))
             user_ids = users["source_id"].to_list()
             if len(user_ids) < num_users:
-                findings.append(error(USERS, f"{len(user_ids)} rows for {num_users} users", "write one row per user"))
+                what = f"{len(user_ids)} rows for {num_users} users"
+                findings.append(error(USERS, what, "write one row per user", code="folder.wrong-row-count"))
             num_users = max(num_users, len(user_ids))
     if findings:
         return None, findings

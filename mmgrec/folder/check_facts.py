@@ -1,4 +1,4 @@
-"""What a sound data folder holds, in numbers, and what about it is odd. The other half of `mmgrec.folder.check`."""
+"""The facts and warnings of `mmgrec data check`: what a sound folder holds, in numbers, and what about it is odd."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def facts_of(contents: FolderContents) -> dict[str, Any]:  # Any: JSON
         rows = np.bincount(contents.part, minlength=len(PARTS))
         train = contents.part == TRAIN
         facts["split"] = {
-            **{name: int(rows[place]) for place, name in enumerate(PARTS)},
+            **{name: int(rows[number]) for number, name in enumerate(PARTS)},
             "users_without_training": int(contents.num_users - np.unique(user[train]).size),
             "items_without_training": int(contents.num_items - np.unique(item[train]).size),
             "users_with_test": int(np.unique(user[contents.part == TEST]).size),
@@ -73,28 +73,32 @@ def oddities(contents: FolderContents, facts: Mapping[str, Any]) -> Iterator[Fin
         yield from time_oddities(contents.user, contents.timestamp, contents.part)
     share = facts["share_of_most_popular_hundredth"]
     if contents.num_items >= 100 and share > _SKEWED:
-        told = f"the most popular hundredth of the items has {share:.0%} of the interactions"
-        yield warning(INTERACTIONS, told, "compare with the baseline popularity, and look at coverage and novelty")
+        what = f"the most popular hundredth of the items has {share:.0%} of the interactions"
+        remedy = "compare with the baseline popularity, and look at coverage and novelty"
+        yield warning(INTERACTIONS, what, remedy, code="folder.skewed-popularity")
     if contents.item_ids is not None:
         different = len(set(contents.item_ids))
         if different < contents.num_items:
-            told = f"{contents.num_items} items share {different} source_ids, so row numbers are used"
-            yield warning(ITEMS, told, "give each item a source_id of its own")
+            what = f"{contents.num_items} items share {different} source_ids, so row numbers are used"
+            yield warning(ITEMS, what, "give each item a source_id of its own", code="folder.repeated-ids")
     yield from _modality_warnings(contents, facts)
     for name, table in contents.graphs.items():
         own = float((table == np.arange(contents.num_items)[:, None]).any(axis=1).mean())
         if own:
-            told = f"{own:.0%} of the items are among their own neighbours"
-            yield warning(f"graphs/{name}.npy", told, "nothing needs to be done, they are dropped on use")
+            what = f"{own:.0%} of the items are among their own neighbours"
+            remedy = "nothing needs to be done, they are dropped on use"
+            yield warning(f"graphs/{name}.npy", what, remedy, code="folder.own-neighbours")
 
 
 def _too_little(contents: FolderContents) -> Iterator[Finding]:
     if contents.num_items < 2:
-        yield error(INTERACTIONS, "there is only one item", "ranking needs two items or more")
+        what, remedy = "there is only one item", "ranking needs two items or more"
+        yield error(INTERACTIONS, what, remedy, code="folder.one-item")
     most = int(np.bincount(contents.user).max())
     if contents.part is None and most < 3:
-        told = f"no user has more than {counted(most, 'item')}, so that a split leaves nothing to train on"
-        yield error(INTERACTIONS, told, "users with three items or more are needed; are users and items mixed up?")
+        what = f"no user has more than {counted(most, 'item')}, so that a split leaves nothing to train on"
+        remedy = "users with three items or more are needed; are users and items mixed up?"
+        yield error(INTERACTIONS, what, remedy, code="folder.nothing-to-train-on")
 
 
 def _modality_warnings(contents: FolderContents, facts: Mapping[str, Any]) -> Iterator[Finding]:
@@ -103,6 +107,7 @@ def _modality_warnings(contents: FolderContents, facts: Mapping[str, Any]) -> It
             "features",
             "there are no features at all, so items are told apart by interactions alone",
             "add some with `mmgrec data features`, or import them with --features",
+            code="folder.no-features",
         )
     elif facts["items_without_any_modality"]:
         yield warning(
@@ -110,34 +115,40 @@ def _modality_warnings(contents: FolderContents, facts: Mapping[str, Any]) -> It
             f"{counted(facts['items_without_any_modality'], 'item')} of {contents.num_items} "
             "without any modality, told apart by interactions alone",
             "add features for them if you can",
+            code="folder.items-without-modality",
         )
     for name, fact in facts["features"].items():
         file, columns = f"features/{name}.npy", fact["shape"][1]
         if fact["missing"]:
             yield _missing(file, fact, contents.num_items)
         if fact["constant_columns"] == columns:
-            yield warning(file, "every item has the same row, which says nothing", "leave this modality out")
+            what = "every item has the same row, which says nothing"
+            yield warning(file, what, "leave this modality out", code="folder.constant-feature")
         elif fact["constant_columns"]:
-            told = f"{fact['constant_columns']} of {columns} columns are the same for every item"
-            yield warning(file, told, "they do no harm and say nothing; leave them out")
+            what = f"{fact['constant_columns']} of {columns} columns are the same for every item"
+            remedy = "they do no harm and say nothing; leave them out"
+            yield warning(file, what, remedy, code="folder.constant-columns")
         if _looks_misaligned(contents, contents.features[name]):
-            told = "items that the same users like are no more alike here than any two"
             yield warning(
-                file, told, f"either it says nothing of taste, or row i is not item i of {ITEMS}: import it by item id"
+                file,
+                "items that the same users like are no more alike here than any two",
+                f"either it says nothing of taste, or row i is not item i of {ITEMS}: import it by item id",
+                code="folder.misaligned-feature",
             )
     for name, fact in facts["bags"].items():
         file = f"bags/{name}.parquet"
         if fact["missing"]:
             yield _missing(file, fact, contents.num_items)
         if fact["repeated"]:
-            told = f"{counted(fact['repeated'], 'row')} repeat an item and its word"
-            yield warning(file, told, "their weights are added")
+            what = f"{counted(fact['repeated'], 'row')} repeat an item and its word"
+            yield warning(file, what, "their weights are added", code="folder.repeated-words")
 
 
 def _missing(file: str, fact: Mapping[str, Any], num_items: int) -> Finding:
-    told = f"{counted(fact['missing'], 'item')} of {num_items} without it (a row of zeros counts as missing)"
+    count = f"{counted(fact['missing'], 'item')} of {num_items} without it (a row of zeros counts as missing)"
     remedy = "they are known by their other modalities" if fact["missing"] * 2 < num_items else "is the file complete?"
-    return warning(file, f"{told}, the first is item {fact['first_missing']}", remedy)
+    what = f"{count}, the first is item {fact['first_missing']}"
+    return warning(file, what, remedy, code="folder.missing-modality")
 
 
 def _degree_warnings(contents: FolderContents) -> Iterator[Finding]:
@@ -148,8 +159,9 @@ def _degree_warnings(contents: FolderContents) -> Iterator[Finding]:
         count = np.bincount(number, minlength=total)
         none = int((count == 0).sum())
         if none:
-            told = f"{counted(none, kind)} without any interaction, the first is {kind} {count.argmin()}"
-            yield warning(INTERACTIONS, told, "drop them (k_core = 1), or keep them as cold ones")
+            what = f"{counted(none, kind)} without any interaction, the first is {kind} {count.argmin()}"
+            remedy = "drop them (k_core = 1), or keep them as cold ones"
+            yield warning(INTERACTIONS, what, remedy, code="folder.without-interactions")
 
 
 def _split_warnings(contents: FolderContents) -> Iterator[Finding]:
@@ -162,22 +174,24 @@ def _split_warnings(contents: FolderContents) -> Iterator[Finding]:
         count = np.bincount(number[train], minlength=total)
         none = int((count == 0).sum())
         if none:
-            told = f"{counted(none, kind)} without training interactions, the first is {kind} {count.argmin()}"
+            what = f"{counted(none, kind)} without training interactions, the first is {kind} {count.argmin()}"
             known = "features alone" if kind == "item" else "nothing"
-            yield warning(INTERACTIONS, told, f"{known} can rank for a cold {kind}; thin out with k_core, or accept it")
-    for place in (VALID, TEST):
-        if not (contents.part == place).any():
-            yield warning(INTERACTIONS, f"the {PARTS[place]} part is empty", "use another split to evaluate")
+            remedy = f"{known} can rank for a cold {kind}; thin out with k_core, or accept it"
+            yield warning(INTERACTIONS, what, remedy, code="folder.cold")
+    for part in (VALID, TEST):
+        if not (contents.part == part).any():
+            what = f"the {PARTS[part]} part is empty"
+            yield warning(INTERACTIONS, what, "use another split to evaluate", code="folder.empty-part")
 
 
 def _described(contents: FolderContents) -> Array:
     """``[num_items]`` bool: the items with at least one modality."""
-    found = np.zeros(contents.num_items, dtype=bool)
+    described = np.zeros(contents.num_items, dtype=bool)
     for table in contents.features.values():
-        found |= np.asarray(table.any(axis=1))
+        described |= np.asarray(table.any(axis=1))
     for bag in contents.bags.values():
-        found[bag.item] = True
-    return found
+        described[bag.item] = True
+    return described
 
 
 def _looks_misaligned(contents: FolderContents, table: Array) -> bool:
@@ -194,12 +208,12 @@ def _looks_misaligned(contents: FolderContents, table: Array) -> bool:
     pairs = np.flatnonzero(np.diff(user[order]) == 0)
     if len(pairs) > _PAIRS:
         pairs = rng.choice(pairs, _PAIRS, replace=False)
-    one, other = item[order][pairs], item[order][pairs + 1]
-    whole = table[one].any(axis=1) & table[other].any(axis=1)
-    one, other = one[whole], other[whole]
-    if len(one) < _FEWEST_PAIRS:
+    left, right = item[order][pairs], item[order][pairs + 1]
+    whole = table[left].any(axis=1) & table[right].any(axis=1)
+    left, right = left[whole], right[whole]
+    if len(left) < _FEWEST_PAIRS:
         return False
-    first, second = (_unit(table[rows]) for rows in (one, other))
+    first, second = (_unit(table[rows]) for rows in (left, right))
     together = (first * second).sum(axis=1)
     apart = (first * second[rng.permutation(len(second))]).sum(axis=1)
     difference = together - apart
@@ -207,6 +221,7 @@ def _looks_misaligned(contents: FolderContents, table: Array) -> bool:
 
 
 def _unit(rows: Array) -> Array:
+    """Rows less their mean, at length one."""
     rows = rows.astype(np.float32)
     rows -= rows.mean(axis=0)
     length: Array = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -29,28 +29,30 @@ def time_oddities(user: Array, timestamp: Array, part: Array | None) -> Iterator
     same = (np.diff(user[order]) == 0) & (np.diff(timestamp[order]) == 0)
     if same.any():
         row = order[1:][same].min()
-        told = f"row {row}: user {user[row]} has several rows of one time ({such(same.sum())})"
-        yield warning(INTERACTIONS, told, "the order in the file decides between them")
+        what = f"row {row}: user {user[row]} has several rows of one time ({such(same.sum())})"
+        yield warning(INTERACTIONS, what, "the order in the file decides between them", code="folder.equal-times")
     if part is not None:
         yield from _against_time(user, timestamp, part)
 
 
 def _mixed_units(timestamp: Array) -> Iterator[Finding]:
+    """Times of which some count seconds and others milliseconds, told by their size."""
     size = np.abs(timestamp.astype(np.float64))
     inside = {name: (size >= least) & (size < most) for name, (least, most) in _UNITS.items()}
-    found = {name: rows for name, rows in inside.items() if rows.any()}
+    units = {name: rows for name, rows in inside.items() if rows.any()}
     rest = ~np.any(list(inside.values()), axis=0)
-    if found and rest.any():
-        found["something else"] = rest
-    if len(found) < 2:
+    if units and rest.any():
+        units["something else"] = rest
+    if len(units) < 2:
         return
-    told = ", ".join(f"{counted(int(rows.sum()), 'row')} in {name}" for name, rows in found.items())
-    rarest = min(found, key=lambda name: int(found[name].sum()))
-    row = int(found[rarest].argmax())
+    counts = ", ".join(f"{counted(int(rows.sum()), 'row')} in {name}" for name, rows in units.items())
+    rarest = min(units, key=lambda name: int(units[name].sum()))
+    row = int(units[rarest].argmax())
     yield warning(
         INTERACTIONS,
-        f"timestamps mix units ({told}); row {row} has {timestamp[row]}",
+        f"timestamps mix units ({counts}); row {row} has {timestamp[row]}",
         "bring all to one unit, or a split by time goes wrong",
+        code="folder.mixed-time-units",
     )
 
 
@@ -65,11 +67,15 @@ def _against_time(user: Array, timestamp: Array, part: Array) -> Iterator[Findin
         return
     users, row = np.unique(user[early]).size, int(early.argmax())
     if users / held > _STRAY:
-        told = (
-            f"the given split does not follow time: {users / held:.0%} of the users train on rows newer than held-out"
+        share = f"{users / held:.0%} of the users train on rows newer than held-out ones"
+        yield warning(
+            INTERACTIONS,
+            f"the given split does not follow time: {share}",
+            "for a split by time use split = temporal or leave-one-out",
+            code="folder.split-ignores-time",
         )
-        yield warning(INTERACTIONS, f"{told} ones", "for a split by time use split = temporal or leave-one-out")
     else:
-        told = f"row {row} is held out but older than a training row of user {user[row]} ({such(early.sum())}, "
-        told += f"{counted(users, 'user')}): the future leaks into training"
-        yield warning(INTERACTIONS, told, "draw the split again with split = temporal or leave-one-out")
+        what = f"row {row} is held out but older than a training row of user {user[row]} ({such(early.sum())}, "
+        what += f"{counted(users, 'user')}): the future leaks into training"
+        remedy = "draw the split again with split = temporal or leave-one-out"
+        yield warning(INTERACTIONS, what, remedy, code="folder.future-leaks")

@@ -1,6 +1,6 @@
-"""The files of a data folder as values, and what can be said of them: the vocabulary of `checks`, `folder`, `readers`.
+"""The files of a data folder as values, and findings about them: what the rest of the room and `mmgrec.readers` share.
 
-Does not know how files are opened or written, nor what makes them sound.
+Read it to see what a folder holds once it is open: `FolderContents`, with the shape of every array.
 """
 
 from __future__ import annotations
@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmgrec.errors import DataError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "CONVERT",
@@ -46,18 +43,19 @@ class Finding:
     severity: Literal["error", "warning"]
     file: str  # relative to the folder
     what: str  # names the first row or item
-    remedy: str = ""
+    remedy: str
+    code: str  # of the kind of finding, for programs: ``folder.missing-column``
 
     def error(self) -> DataError:
-        return DataError(self.what, where=self.file, remedy=self.remedy)
+        return DataError(self.what, where=self.file, remedy=self.remedy, code=self.code)
 
     def __str__(self) -> str:
         return str(self.error())
 
 
-def warning(file: str, what: str, remedy: str = "") -> Finding:
+def warning(file: str, what: str, remedy: str = "", *, code: str) -> Finding:
     """A finding that is good to know."""
-    return Finding(severity="warning", file=file, what=what, remedy=remedy)
+    return Finding(severity="warning", file=file, what=what, remedy=remedy, code=code)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,8 +106,9 @@ CONVERT = (
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")
 
 
-def error(file: str, what: str, remedy: str) -> Finding:
-    return Finding(severity="error", file=file, what=what, remedy=remedy)
+def error(file: str, what: str, remedy: str, *, code: str) -> Finding:
+    """A finding that makes the folder unusable."""
+    return Finding(severity="error", file=file, what=what, remedy=remedy, code=code)
 
 
 def such(count: int | np.integer[Any]) -> str:

@@ -68,9 +68,8 @@ def write_contents(contents: FolderContents, path: Path | str) -> None:
         _write(contents, temporary)
         os.replace(temporary, path)
     except OSError as problem:
-        raise DataError(
-            f"cannot be written ({problem.strerror or problem})", where=str(path), remedy="check the place"
-        ) from None
+        what = f"cannot be written ({problem.strerror or problem})"
+        raise DataError(what, where=str(path), remedy="check the place", code="folder.cannot-write") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -82,10 +81,16 @@ def free(path: Path) -> None:
         DataError: if there is something at this place.
     """
     if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-        raise DataError("exists and is not an empty folder", where=str(path), remedy="choose another place")
+        raise DataError(
+            "exists and is not an empty folder",
+            where=str(path),
+            remedy="choose another place",
+            code="folder.not-empty",
+        )
 
 
 def _write(contents: FolderContents, path: Path) -> None:
+    """Every file of a data folder, into a folder that is there and empty."""
     import polars
 
     rows: dict[str, object] = {"user": contents.user.astype(np.int32), "item": contents.item.astype(np.int32)}
@@ -121,6 +126,7 @@ def _write(contents: FolderContents, path: Path) -> None:
 
 
 def _table_of(bag: Bag) -> BagTable:
+    """A bag as its file has it."""
     item = torch.repeat_interleave(torch.arange(bag.num_items), bag.offsets.diff())
     return BagTable(
         item=item.numpy(), word=bag.word.numpy(), weight=bag.weight.numpy(), num_words=bag.num_words, words=None

@@ -1,4 +1,7 @@
-"""Finds code that reads a GPU's values on the host, which no recording can replay."""
+"""Finds code that reads a GPU's values on the host, which no recording can replay.
+
+`NoHostReads` is also for tests without a GPU: on tensors of any device it raises where a GPU would be waited for.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["HostRead", "NoHostReads"]
-
-
-# --------------------------------------------------------------------------- what a recording must not do
+__all__ = ["HostRead", "NoHostReads", "watched"]
 
 
 class HostRead(RuntimeError):
@@ -43,6 +43,7 @@ class NoHostReads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
 
 def _waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation's result, or its shape, depends on values, so that the host must have them."""
     name, tags = func.overloadpacket.__name__, func.tags
     if name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"):
         return any(at is not None and at.dtype in (torch.bool, torch.uint8) for at in args[1])
@@ -52,8 +53,8 @@ def _waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[None]:
-    """Both watchmen: torch's own on the CUDA driver's calls, and `NoHostReads`."""
+def watched() -> Iterator[None]:
+    """Within the block any wait for the GPU raises: by torch's own watch on the CUDA driver, and by `NoHostReads`."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls the mode a prototype

@@ -1,4 +1,7 @@
-"""Linear arithmetic of items: who has what, EASE's weights in closed form, principal axes."""
+"""Item weights: what each item of a history says for or against a candidate, learnt in closed form (EASE).
+
+Used by re-ranking, and by the recommender EASE itself.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def ease_weights(part: Interactions, *, l2: float, device: torch.device) -> Tens
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ItemWeights:
-    """For each item the items that speak most for it or against it."""
+    """For each item the N items that speak most for it or against it, with their weights."""
 
     index: Tensor  # [num_items, N] int64
     weight: Tensor  # [num_items, N] float32
@@ -65,13 +68,13 @@ class ItemWeights:
             item: ``[B, M]`` int64, candidates, -1 = none.
 
         Returns:
-            ``[B, M]`` float32; whatever there is no candidate for.
+            ``[B, M]`` float32; any number where there is no candidate.
         """
         if not history.shape[1]:
             return self.weight.new_zeros(item.shape)
         candidate = item.clamp_min(0)
         wanted = self.index[candidate].flatten(1)  # [B, M * N]
         ascending = history.sort(dim=1).values
-        place = torch.searchsorted(ascending, wanted).clamp_max(history.shape[1] - 1)
-        there = (ascending.gather(1, place) == wanted).view(*item.shape, -1)
-        return (self.weight[candidate] * there).sum(2)
+        column = torch.searchsorted(ascending, wanted).clamp_max(history.shape[1] - 1)
+        in_history = (ascending.gather(1, column) == wanted).view(*item.shape, -1)
+        return (self.weight[candidate] * in_history).sum(2)

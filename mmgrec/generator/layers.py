@@ -1,6 +1,7 @@
-"""The layers of the Transformer: encoder layer, decoder layer, their attentions, positions.
+"""The Transformer's settings and layers: encoder layer, decoder layer, their attentions, sinusoidal positions.
 
-Attention of the encoder comes from a positional scheme; the decoder's is plain. Knows nothing of Rec-IDs.
+The self-attention of the encoder comes from a positional scheme; the decoder's is plain. How layers become a network
+is in `mmgrec.generator.network`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class NetworkSettings:
 
 
 class EncoderLayer(nn.Module):
+    """Attention among the items of a history, by the positional scheme, then a feed-forward network."""
+
     def __init__(self, settings: NetworkSettings, position: PositionalScheme, user_dim: int) -> None:
         super().__init__()
         self.pre = settings.norm == "pre"
@@ -61,6 +64,12 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
+    """Attention to the tokens before, attention to the history, then a feed-forward network.
+
+    `mix` and `finish` are its halves, for all tokens at once (training); `step` is `mix` for the newest token of each
+    beam (search).
+    """
+
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.pre = settings.norm == "pre"
@@ -146,16 +155,17 @@ def _feedforward(settings: NetworkSettings) -> nn.Sequential:
 
 
 def _residual(x: Tensor, part: Callable[[Tensor], Tensor], norm: nn.Module, drop: nn.Module, *, pre: bool) -> Tensor:
+    """``x`` plus what `part` makes of it, normalised before (pre-norm) or after (post-norm)."""
     if pre:
         return x + drop(part(norm(x)))  # type: ignore[no-any-return]
     return norm(x + drop(part(x)))  # type: ignore[no-any-return]
 
 
 def sinusoidal_positions(length: int, dim: int, device: torch.device | None = None) -> Tensor:
-    """The usual absolute encoding ``[length, dim]``: sine on even, cosine on odd places."""
-    place = torch.arange(length, device=device)[:, None]
+    """The usual absolute encoding ``[length, dim]``: sine in even, cosine in odd dimensions."""
+    position = torch.arange(length, device=device)[:, None]
     rate = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(10_000.0) / dim))
     table = torch.zeros(length, dim, device=device)
-    table[:, 0::2] = torch.sin(place * rate)
-    table[:, 1::2] = torch.cos(place * rate[: dim // 2])
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate[: dim // 2])
     return table

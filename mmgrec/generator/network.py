@@ -42,7 +42,11 @@ class Memory:
 
 
 class Network(nn.Module):
-    """Encoder, decoder network and output head."""
+    """Encoder, decoder network and output head.
+
+    `encode` reads histories. Then `decode` gives the states along whole Rec-IDs at once, for training, or a `stepper`
+    goes through them level by level, for a search.
+    """
 
     user_vectors: Tensor
     item_vectors: Tensor
@@ -80,9 +84,8 @@ class Network(nn.Module):
         offsets = torch.tensor([0, *sizes]).cumsum(0)
         if settings.shared_vocabulary:
             offsets = torch.tensor([0] * len(sizes) + [max(sizes)])
-        self.register_buffer(
-            "level_offset", offsets[:-1], persistent=False
-        )  # token 5 of level 0 is not token 5 of level 1
+        # Rows of the token table where each level begins: token 5 of level 0 is not token 5 of level 1
+        self.register_buffer("level_offset", offsets[:-1], persistent=False)
         self.token_table = nn.Embedding(int(offsets[-1]), dim)
         nn.init.normal_(self.token_table.weight, std=0.02)
         self.begin = nn.Parameter(torch.randn(dim) * 0.02)
@@ -106,7 +109,7 @@ class Network(nn.Module):
                 module.requires_grad_(False)
 
     @property
-    def _decoder_layers(self) -> list[DecoderLayer]:
+    def decoder_layers(self) -> list[DecoderLayer]:
         return cast(list[DecoderLayer], list(self.decoder))
 
     # ----------------------------------------------------------------- encoder
@@ -136,18 +139,18 @@ class Network(nn.Module):
         for layer in self.encoder:
             x = layer(x, user, keep)
         x = self.encoder_norm(x)
-        pairs = [layer.cross.memory(x) for layer in self._decoder_layers]
+        pairs = [layer.cross.memory(x) for layer in self.decoder_layers]
         return Memory(key=[k for k, _ in pairs], value=[v for _, v in pairs], keep=keep[:, None, None, :], user=user)
 
     # ----------------------------------------------------------------- decoder network
 
     def decode(self, memory: Memory, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """The head's states at wanted places along given Rec-IDs, all at once (training).
+        """The head's states at wanted positions along given Rec-IDs, all at once (training).
 
         Args:
             memory: of B users.
             tokens: ``[B, P, L]`` int64, P Rec-IDs for each user.
-            wanted: ``[B, N]`` int64, places in ``P * L``: ``p * L + l`` scores level l after the tokens before it.
+            wanted: ``[B, N]`` int64, positions in ``P * L``: ``p * L + l`` scores level l after the tokens before it.
 
         Returns:
             ``[B, N, D]``.
@@ -156,13 +159,13 @@ class Network(nn.Module):
         begin = (self.begin + self.begin_from_user(memory.user))[:, None, None].expand(B, P, 1, -1)
         x = torch.cat([begin, self.token_table(tokens[..., :-1] + self.level_offset[: L - 1])], dim=2) + self.places
         x = x.reshape(B * P, L, -1)
-        *inner, last = self._decoder_layers
+        *inner, last = self.decoder_layers
         for index, layer in enumerate(inner):
             x = layer.mix(x)
             x = layer.finish(x.view(B, P * L, -1), memory.key[index], memory.value[index], memory.keep).view(x.shape)
         x = last.mix(x).view(B * P * L, -1)
-        place = wanted + torch.arange(B, device=wanted.device)[:, None] * (P * L)
-        x = F.embedding(place, x)  # from here on, only what is wanted
+        row = wanted + torch.arange(B, device=wanted.device)[:, None] * (P * L)
+        x = F.embedding(row, x)  # from here on, only what is wanted
         x = last.finish(x, memory.key[-1], memory.value[-1], memory.keep)
         return self.head.state(self.decoder_norm(x), memory.user)
 
@@ -202,7 +205,7 @@ class NetworkStepper(Stepper):
         network, level = self.network, self._level
         x = x + network.places[level]
         now = []
-        for index, layer in enumerate(network._decoder_layers):
+        for index, layer in enumerate(network.decoder_layers):
             x, pair = layer.step(x, self._past[index] if self._past else None)
             x = layer.finish(x, self.memory.key[index], self.memory.value[index], self.memory.keep)
             now.append(pair)

@@ -1,4 +1,6 @@
-"""Inner products of chosen pairs of rows, without holding the pairs' vectors: for choices with few, unequal options.
+"""Inner products of chosen pairs of rows, without holding the pairs' vectors.
+
+For the head `tree` in training: each prefix with its children, of which there are few, and not equally many.
 
 On the CPU the forward pass works through blocks that fit a core's cache and the backward pass is two sparse products
 (scipy), several times faster than gathering both sides; on a GPU it is the plain gather.
@@ -13,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ragged_dot"]
+__all__ = ["BLOCK", "ragged_dot"]
 
 
-_BLOCK = 1024  # pairs
+BLOCK = 1024  # pairs that the CPU works on at a time
 
 
 def ragged_dot(x: Tensor, y: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -37,12 +39,14 @@ def ragged_dot(x: Tensor, y: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 
 class _RaggedDot(torch.autograd.Function):
+    """`ragged_dot` on the CPU."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, row: Tensor, column: Tensor) -> Tensor:  # Any: torch has no type for it
         ctx.save_for_backward(x, y, row, column)
         out = x.new_empty(row.numel())
-        for start in range(0, row.numel(), _BLOCK):
-            block = slice(start, start + _BLOCK)
+        for start in range(0, row.numel(), BLOCK):
+            block = slice(start, start + BLOCK)
             torch.sum(x[row[block]].mul_(y[column[block]]), dim=1, out=out[block])
         return out
 

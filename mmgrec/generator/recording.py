@@ -2,7 +2,7 @@
 
 A recording has fixed shapes, so batches are padded to buckets and there is one recording for each bucket. Padding users
 and padded places change no other user's list beyond rounding. What cannot be recorded is searched step by step, and
-`RecordedSearch.notes` says why. Knows no decoder but by `RecordableDecoder`, and no kernel.
+`RecordedSearch.notes` says why. Any decoder may ask to be recorded: it is then a `RecordableDecoder`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgrec.generator.host_reads import _watched
+from mmgrec.generator.host_reads import watched
 from mmgrec.generator.network import Network
 from mmgrec.interfaces import Decoder, Exclusion, Stepper
 from mmgrec.recid import Trie
@@ -96,13 +96,13 @@ class Question:
 
 
 def bucket(size: int, *, least: int = 1, most: int | None = None) -> int:
-    """The next power of two, not below ``least`` and not above ``most``.
+    """The next power of two, not below ``least`` and not above ``most`` (nor below `size`).
 
     >>> [bucket(5), bucket(5, least=16), bucket(40, most=50), bucket(64)]
     [8, 16, 50, 64]
     """
-    found = max(least, 1 << max(size - 1, 0).bit_length())
-    return found if most is None else min(found, max(most, size))
+    power = max(least, 1 << max(size - 1, 0).bit_length())
+    return power if most is None else min(power, max(most, size))
 
 
 def generate(network: Network, trie: Trie, decoder: RecordableDecoder, question: Question, top_k: int) -> Answer:
@@ -126,7 +126,7 @@ def record_cuda_graph(run: Callable[[], Answer], *, pool: Any = None) -> Callabl
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         run()
-        with _watched():
+        with watched():
             run()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
@@ -134,49 +134,50 @@ def record_cuda_graph(run: Callable[[], Answer], *, pool: Any = None) -> Callabl
     with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         answer = run()
 
-    def replay(kept: object = run) -> Answer:  # what the graph reads lives as long as it can be replayed
+    def replay(held: object = run) -> Answer:  # what the graph reads lives as long as it can be replayed
         graph.replay()
         return answer
 
     return replay
 
 
-# --------------------------------------------------------------------------- recordings, kept by their shapes
+# --------------------------------------------------------------------------- one recording for each shape
 
 
 class _Recording:
-    """One bucket: fixed places for a question, and the function that answers what stands in them."""
+    """One bucket: a question whose memory stays where it is, and the replay that answers what is written there."""
 
     def __init__(self, question: Question, answer: Callable[[Question], Answer], record: Recorder) -> None:
-        self._places = question
+        self._inputs = question
         self._allowed: tuple[Tensor, int] | None = None  # what the allow-list was copied from, and its version
         self._replay = record(lambda: answer(question))
 
     def answer(self, question: Question) -> Answer:
         """Lists of a question of at most this bucket's shape; a copy, since the next replay writes over them."""
         count = question.users.numel()
-        places = self._places.tensors()
-        padded = question.padded(num_users=len(places[0]), history=places[1].shape[1], seen=places[2].shape[1])
-        for place, given in zip(places, padded.tensors(), strict=True):
-            _put(place, given)
-        self._put_allowed(question.exclusion.allowed)
+        users, history, seen = inputs = self._inputs.tensors()
+        padded = question.padded(num_users=len(users), history=history.shape[1], seen=seen.shape[1])
+        for target, source in zip(inputs, padded.tensors(), strict=True):
+            _copy(source, target)
+        self._copy_allowed(question.exclusion.allowed)
         item, score = self._replay()
         return item[:count].clone(), score[:count].clone()
 
-    def _put_allowed(self, allowed: Tensor | None) -> None:
-        place = self._places.exclusion.allowed
-        if allowed is None or place is None:
+    def _copy_allowed(self, allowed: Tensor | None) -> None:
+        """Copy the allow-list, unless it is the one that was copied last and has not changed."""
+        target = self._inputs.exclusion.allowed
+        if allowed is None or target is None:
             return
         if self._allowed is None or self._allowed[0] is not allowed or self._allowed[1] != allowed._version:
-            _put(place, allowed)
+            _copy(allowed, target)
             self._allowed = (allowed, allowed._version)
 
 
-def _put(place: Tensor, given: Tensor) -> None:
+def _copy(source: Tensor, target: Tensor) -> None:
     """Copy without waiting: from pinned memory, which torch gives to nobody else until the copy is done."""
-    if place.is_cuda and given.device.type == "cpu":
-        given = given.pin_memory()
-    place.copy_(given, non_blocking=True)
+    if target.is_cuda and source.device.type == "cpu":
+        source = source.pin_memory()
+    target.copy_(source, non_blocking=True)
 
 
 class RecordedSearch:
@@ -186,11 +187,11 @@ class RecordedSearch:
         """``record``: how to record, on whatever device; None: as a CUDA graph, and nothing on other devices."""
         self.notes: list[str] = []  # why something was not recorded, each reason once
         self._record = record
-        self._kept: dict[tuple[object, ...], _Recording | None] = {}  # None: it was tried and failed
+        self._recordings: dict[tuple[object, ...], _Recording | None] = {}  # None: it was tried and failed
         self._model: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return sum(recording is not None for recording in self._kept.values())
+        return sum(recording is not None for recording in self._recordings.values())
 
     def search(self, network: Network, trie: Trie, decoder: Decoder, question: Question, *, top_k: int) -> Answer:
         """Item and score ``[B, K]`` on the network's device.
@@ -199,16 +200,17 @@ class RecordedSearch:
         """
         device = network.begin.device
         if device.type == "cuda" or self._record is not None:
-            found = self._recorded(network, trie, decoder, question, top_k)
-            if found is not None:
-                return found
-        there = question.to(device)
-        memory = network.encode(there.users, there.history)
-        return decoder.decode(network.stepper(memory), trie, top_k=top_k, exclusion=there.exclusion)
+            answer = self._recorded(network, trie, decoder, question, top_k)
+            if answer is not None:
+                return answer
+        question = question.to(device)
+        memory = network.encode(question.users, question.history)
+        return decoder.decode(network.stepper(memory), trie, top_k=top_k, exclusion=question.exclusion)
 
     def _recorded(
         self, network: Network, trie: Trie, decoder: Decoder, question: Question, top_k: int
     ) -> Answer | None:
+        """The answer of a recording; None where there can be none, with a note that says why."""
         why = _unfit(network, trie, question, top_k)
         if why or not isinstance(decoder, RecordableDecoder):
             self._note(why or f"{type(decoder).__name__} has no static search", warn=False)
@@ -226,9 +228,10 @@ class RecordedSearch:
     def _recording(
         self, network: Network, trie: Trie, decoder: RecordableDecoder, question: Question, top_k: int
     ) -> _Recording | None:
+        """The recording for this question's bucket, made if it is the first; None where recording it failed."""
         model = _addresses(network, trie)
         if model != self._model:  # a recording reads weights in place: changed values are fine, other places are not
-            self._kept.clear()
+            self._recordings.clear()
             self._model = model
         allowed = question.exclusion.allowed
         shape = (
@@ -237,20 +240,20 @@ class RecordedSearch:
             bucket(question.exclusion.seen.shape[1], least=_LEAST_WIDTH) if question.exclusion.seen.numel() else 0,
         )
         key = (decoder, shape, allowed is not None, top_k)
-        if key in self._kept:
-            self._kept[key] = self._kept.pop(key)  # the newest is last
-            return self._kept[key]
-        while len(self._kept) >= MOST_RECORDINGS:
-            self._kept.pop(next(iter(self._kept)))
-        places = question.padded(num_users=shape[0], history=shape[1], seen=shape[2]).to(network.begin.device).owned()
+        if key in self._recordings:
+            self._recordings[key] = self._recordings.pop(key)  # the newest is last
+            return self._recordings[key]
+        while len(self._recordings) >= MOST_RECORDINGS:
+            self._recordings.pop(next(iter(self._recordings)))
+        inputs = question.padded(num_users=shape[0], history=shape[1], seen=shape[2]).to(network.begin.device).owned()
         try:
-            self._kept[key] = _Recording(
-                places, lambda asked: generate(network, trie, decoder, asked, top_k), self._recorder()
+            self._recordings[key] = _Recording(
+                inputs, lambda asked: generate(network, trie, decoder, asked, top_k), self._recorder()
             )
         except RuntimeError as error:  # the network's or a plugin's code does what cannot be recorded
-            self._kept[key] = None
+            self._recordings[key] = None
             self._note(f"recording failed ({str(error).partition(chr(10))[0]})", warn=True)
-        return self._kept[key]
+        return self._recordings[key]
 
     def _recorder(self) -> Recorder:
         if self._record is None:
@@ -281,4 +284,5 @@ def _unfit(network: Network, trie: Trie, question: Question, top_k: int) -> str:
 
 
 def _addresses(network: Network, trie: Trie) -> tuple[int, ...]:
+    """Where all that a recording reads of a model lies."""
     return (id(network), id(trie), *(x.data_ptr() for x in (*network.parameters(), *network.buffers())))

@@ -1,4 +1,8 @@
-"""The hybrid: the search's candidates ranked anew by what the generator and other scores say together."""
+"""Re-ranking: the search's candidates ranked once more, by the generator and other scores together.
+
+`Rescoring` holds the settings. Its `fit` chooses by validation how much each score counts and gives a `Reranker`, which
+does it. A generator with a reranker is what pages and tables call a hybrid.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +50,12 @@ class Rescoring:
         search: Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]],
         context: Context,
     ) -> Reranker:
-        """The weights by validation recall; of equal ones the first. Without validation items, the first.
+        """Choose the weights by validation recall; of equally good ones the first. Without validation items, the first.
 
         Args:
             data: train and valid are used.
             representations: x_u and x_i.
-            search: users ``[B]``, seen ``[B, S]`` and a width to items and scores ``[B, width]``, without a hybrid.
+            search: users ``[B]``, seen ``[B, S]`` and a width to items and scores ``[B, width]``, without re-ranking.
             context: for what is drawn.
         """
         items = self._item_weights(data, context) if max(self.item_weight) else None
@@ -64,18 +68,19 @@ class Rescoring:
         )
         if len(choices) == 1 or not len(recall):
             return choices[0]
-        found: dict[int, tuple[Tensor, Tensor]] = {}  # first user of a batch -> the search's answer, the same for all
+        candidates: dict[int, tuple[Tensor, Tensor]] = {}  # first user of a batch -> the search's answer, for all
 
-        def recommend(hybrid: Reranker, users: Tensor, seen: Tensor) -> Tensor:
+        def recommend(reranker: Reranker, users: Tensor, seen: Tensor) -> Tensor:
             first = int(users[0])
-            if first not in found:
-                item, score = search(users, seen, hybrid.width(10))
-                found[first] = item.cpu(), score.cpu()
-            return hybrid(*found[first], users=users, representations=representations, history=seen, top_k=10)[0]
+            if first not in candidates:
+                item, score = search(users, seen, reranker.width(10))
+                candidates[first] = item.cpu(), score.cpu()
+            item, score = candidates[first]
+            return reranker(item, score, users=users, representations=representations, history=seen, top_k=10)[0]
 
-        values = [recall.of_items(partial(recommend, one)) for one in choices]
-        place = max(range(len(choices)), key=values.__getitem__)
-        best, value = choices[place], values[place]
+        values = [recall.of_items(partial(recommend, choice)) for choice in choices]
+        index = max(range(len(choices)), key=values.__getitem__)
+        best, value = choices[index], values[index]
         context.reporter.note(
             f"rescoring: weight {best.weight:g}, item weight {best.item_weight:g}, "
             f"recall@10 {value:.4f} on validation, {values[0]:.4f} with {choices[0].weight:g} and "
@@ -84,7 +89,7 @@ class Rescoring:
         return best
 
     def check(self, data: Dataset) -> None:
-        """Raise before anything is trained.
+        """Refuse, before anything is trained, what cannot be done with these data.
 
         Raises:
             SettingsError: if there are more than `max_items` and a μ.
@@ -93,15 +98,17 @@ class Rescoring:
             raise SettingsError(
                 [f"rescoring.item_weight would need {data.num_items}² weights, but max_items is {self.max_items}"],
                 remedy="use rescoring.weight alone, or raise rescoring.max_items",
+                code="generator.too-many-items",
             )
 
     def _item_weights(self, data: Dataset, context: Context) -> ItemWeights:
-        whole = ease_weights(data.train, l2=self.l2, device=context.device)
-        kept = ItemWeights.strongest(whole, self.items_kept)
-        return ItemWeights(index=kept.index.cpu(), weight=kept.weight.cpu())
+        """The strongest weights of EASE, on the CPU."""
+        weights = ease_weights(data.train, l2=self.l2, device=context.device)
+        strongest = ItemWeights.strongest(weights, self.items_kept)
+        return ItemWeights(index=strongest.index.cpu(), weight=strongest.weight.cpu())
 
     def restore(self, state: Mapping[str, Tensor]) -> Reranker:
-        """The hybrid again, from `Hybrid.state`."""
+        """The reranker again, from `Reranker.state`."""
         items = None
         if "rescoring.items.index" in state:
             items = ItemWeights(index=state["rescoring.items.index"].long(), weight=state["rescoring.items.weight"])
@@ -128,7 +135,7 @@ class Reranker:
         return bool(self.weight or self.item_weight)
 
     def width(self, top_k: int) -> int:
-        """How many candidates it wants for lists of `top_k`."""
+        """How many candidates the search is asked for, for lists of `top_k`."""
         return max(top_k, self.candidates)
 
     def __call__(
@@ -165,21 +172,21 @@ class Reranker:
 
     def state(self) -> dict[str, Tensor]:
         """What `Rescoring.restore` needs; the item weights only where they count."""
-        told = {
+        state = {
             "rescoring.weight": torch.tensor(self.weight, dtype=torch.float64),
             "rescoring.item_weight": torch.tensor(self.item_weight, dtype=torch.float64),
         }
         if self.item_weight and self.items is not None:
-            told["rescoring.items.index"] = self.items.index.to(torch.int32)
-            told["rescoring.items.weight"] = self.items.weight
-        return told
+            state["rescoring.items.index"] = self.items.index.to(torch.int32)
+            state["rescoring.items.weight"] = self.items.weight
+        return state
 
 
 def reranked(item: Tensor, score: Tensor, *, top_k: int) -> tuple[Tensor, Tensor]:
     """The best `top_k` of candidates ``[B, M]`` by new scores; equal scores: lower item first; -1 = none."""
     total = torch.where(item >= 0, score, -torch.inf)
-    first = torch.where(item >= 0, item, item.new_full((), torch.iinfo(item.dtype).max)).argsort(dim=1, stable=True)
-    item, total = item.gather(1, first), total.gather(1, first)
+    by_number = torch.where(item >= 0, item, item.new_full((), torch.iinfo(item.dtype).max)).argsort(dim=1, stable=True)
+    item, total = item.gather(1, by_number), total.gather(1, by_number)
     best = total.argsort(dim=1, descending=True, stable=True)[:, :top_k]
     item, total = item.gather(1, best), total.gather(1, best)
     if item.shape[1] < top_k:

@@ -7,7 +7,7 @@ Targets:
 - `teacher`: targets are drawn from the softmax of stage 1's scores ``q_u = softmax_i(x_u . x_i)``, and at every prefix
   on their paths the loss is the cross-entropy to the exact conditional ``q_u(child) / q_u(prefix)``.
 
-Long histories are subsampled anew at each step. Knows the network, and nothing of how Rec-IDs came to be.
+Long histories are subsampled anew at each step. The loop that takes the steps is `mmgrec.training.train`.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class GeneratorTraining(TrainingSettings):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Batch:
+    """What one step learns from."""
+
     user: Tensor  # [B] int64
     history: Tensor  # [B, T] int64, -1 = none
     target: Tensor  # [B, P] int64, -1 = none
@@ -97,9 +99,9 @@ class GeneratorTask(Task[_Batch]):
         return -(-self.users.numel() // self.settings.batch_size)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[_Batch]:
-        make = self._taught if self.settings.targets == "teacher" else self._observed
+        batch_of = self._taught if self.settings.targets == "teacher" else self._observed
         for users in self._batches_of_like_length(generator):
-            yield make(users, generator)
+            yield batch_of(users, generator)
 
     def _batches_of_like_length(self, generator: torch.Generator) -> list[Tensor]:
         """All users in random batches, each from a pool sorted by length of history: little padding is computed."""
@@ -112,6 +114,7 @@ class GeneratorTask(Task[_Batch]):
         return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
 
     def _taught(self, users: Tensor, generator: torch.Generator) -> _Batch:
+        """Targets drawn from the teacher's probabilities of all items."""
         items, _ = _shuffled(self.train.padded(users), generator)
         score = self.teacher_user[users.to(self.device)] @ self.teacher_leaf.T  # [B, I], in leaf order
         mass = torch.nn.functional.pad(score.softmax(1, dtype=torch.float64).cumsum(1), (1, 0))
@@ -127,14 +130,15 @@ class GeneratorTask(Task[_Batch]):
         return items[:, :length] if self.settings.subsample == "each-step" else fixed_history(self.train, users, length)
 
     def _observed(self, users: Tensor, generator: torch.Generator) -> _Batch:
+        """Each history split at random into input and targets."""
         items, count = _shuffled(self.train.padded(users), generator)
         low, high = self.settings.target_share, 1.0 - self.settings.input_share
         share = low + (high - low) * torch.rand(users.numel(), generator=generator)
         num_targets = (count * share).round().long().clamp_min(1)[:, None]  # [B, 1]; a lone item is a target
-        place = torch.arange(items.shape[1])
-        target = items.masked_fill(place >= num_targets, -1)[:, : self.settings.targets_per_user]
+        column = torch.arange(items.shape[1])
+        target = items.masked_fill(column >= num_targets, -1)[:, : self.settings.targets_per_user]
         if not self.settings.target_in_input:
-            items = items.masked_fill(place < num_targets, -1)
+            items = items.masked_fill(column < num_targets, -1)
             items = items.gather(1, (items < 0).long().argsort(dim=1, stable=True))
         history = self._input(users, items)
         if self.settings.subsample == "once" and not self.settings.target_in_input:
@@ -144,25 +148,31 @@ class GeneratorTask(Task[_Batch]):
         )
 
     def loss(self, batch: _Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The sum of all levels' losses, and each of them; only choices that are judged are computed."""
         memory = self.network.encode(batch.user, batch.history)
         target = batch.target.clamp_min(0)
         path = self.path[target]  # [B, P, L]
         chosen = self._choices(batch, path)  # [B, P, L], True = a choice is made and judged here
         count = chosen.flatten(1).sum(1)
-        places = (~chosen.flatten(1)).long().argsort(dim=1, stable=True)[:, : int(count.max())]  # the chosen ones first
-        state = self.network.decode(memory, self.token[target], places)  # [B, N, D]
-        real = torch.arange(places.shape[1], device=places.device) < count[:, None]
+        wanted = (~chosen.flatten(1)).long().argsort(dim=1, stable=True)[:, : int(count.max())]  # the chosen ones first
+        state = self.network.decode(memory, self.token[target], wanted)  # [B, N, D]
+        real = torch.arange(wanted.shape[1], device=wanted.device) < count[:, None]
         user, column = real.nonzero(as_tuple=True)  # M choices
-        place = places[user, column]
-        level = place % self.trie.num_levels
-        order = level.argsort(stable=True)  # the choices of a level side by side
-        sizes = level.bincount(minlength=self.trie.num_levels).tolist()
-        rows = user * places.shape[1] + column
+        position = wanted[user, column]
+        level_of = position % self.trie.num_levels
+        by_level = level_of.argsort(stable=True)  # the choices of a level side by side
+        sizes = level_of.bincount(minlength=self.trie.num_levels).tolist()
+        rows = user * wanted.shape[1] + column
         flat = state.reshape(-1, state.shape[-1])
         losses = {}
-        for one, here in enumerate(torch.split(order, sizes)):
-            losses[f"level{one}"] = self._level_loss(
-                one, batch, torch.nn.functional.embedding(rows[here], flat), user[here], place[here], path
+        for level, choices in enumerate(torch.split(by_level, sizes)):
+            losses[f"level{level}"] = self._level_loss(
+                level,
+                batch,
+                torch.nn.functional.embedding(rows[choices], flat),
+                user[choices],
+                position[choices],
+                path,
             )
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
@@ -179,17 +189,17 @@ class GeneratorTask(Task[_Batch]):
         return chosen
 
     def _level_loss(
-        self, level: int, batch: _Batch, state: Tensor, user: Tensor, place: Tensor, path: Tensor
+        self, level: int, batch: _Batch, state: Tensor, user: Tensor, position: Tensor, path: Tensor
     ) -> Tensor:
         """Cross-entropy of M choices of one level among the children of their prefixes, per target.
 
         Args:
             state: ``[M, D]``.
             user: ``[M]`` int64, row of the batch.
-            place: ``[M]`` int64, in ``P * L``.
+            position: ``[M]`` int64, in ``P * L``.
             path: ``[B, P, L]`` int64, nodes on the targets' paths.
         """
-        nodes = path[user, place // path.shape[2]]  # [M, L]
+        nodes = path[user, position // path.shape[2]]  # [M, L]
         prefix = nodes[:, level - 1] if level else torch.zeros_like(user)
         first = self.trie.child_offsets(level - 1).long()
         count, start = (first[1:] - first[:-1])[prefix], first[prefix]
@@ -217,6 +227,7 @@ class GeneratorTask(Task[_Batch]):
         return (child / whole[children.row].clamp_min(1e-300)).to(torch.float32)
 
     def validate(self) -> float | None:
+        """Recall@10 of the lists that the network and its search give now."""
         if not len(self.recall):
             return None
         return self.recall.of_items(self._recommend)

@@ -6,15 +6,15 @@ from mmgrec._lazy import hand_out
 
 if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.guards.attribution import contained as contained
+    from mmgrec.guards.attribution import in_one_line as in_one_line
     from mmgrec.guards.attribution import third_parties as third_parties
     from mmgrec.guards.attribution import third_party as third_party
-    from mmgrec.guards.attribution import told_of as told_of
     from mmgrec.guards.repeatable import check_same_rec_ids as check_same_rec_ids
     from mmgrec.guards.repeatable import list_warnings as list_warnings
     from mmgrec.guards.returned import checked_data as checked_data
+    from mmgrec.guards.returned import checked_decoded as checked_decoded
     from mmgrec.guards.returned import checked_definition as checked_definition
     from mmgrec.guards.returned import checked_fitted as checked_fitted
-    from mmgrec.guards.returned import checked_found as checked_found
     from mmgrec.guards.returned import checked_lists as checked_lists
     from mmgrec.guards.returned import checked_measure as checked_measure
     from mmgrec.guards.returned import checked_position as checked_position
@@ -24,13 +24,13 @@ else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
         {
-            "attribution": ["contained", "third_parties", "third_party", "told_of"],
+            "attribution": ["contained", "in_one_line", "third_parties", "third_party"],
             "repeatable": ["check_same_rec_ids", "list_warnings"],
             "returned": [
                 "checked_data",
+                "checked_decoded",
                 "checked_definition",
                 "checked_fitted",
-                "checked_found",
                 "checked_lists",
                 "checked_measure",
                 "checked_position",

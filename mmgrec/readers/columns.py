@@ -1,6 +1,6 @@
-"""Which column is what: by its name if it is told, else by names that people use; and strings to times and numbers.
+"""Which column is what: by its name if one is given, else by names that people use; and strings to times and numbers.
 
-Does not know files or formats.
+A reader of any format gives its table to `interactions` and `item_texts`, and has the columns under our names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "description", "abstract", "body"),
     "image_path": ("imagepath", "image"),
 }
-_PARTS = {**{name: place for place, name in enumerate(PARTS)}, "validation": 1, "val": 1, "0": 0, "1": 1, "2": 2}
+_PARTS = {**{name: part for part, name in enumerate(PARTS)}, "validation": 1, "val": 1, "0": 0, "1": 1, "2": 2}
 
 
 def role_of(name: str) -> str:
@@ -50,8 +50,8 @@ def role_of(name: str) -> str:
 def guess(names: Sequence[str], roles: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """role -> the column whose name speaks best for it."""
     plain = {_plain(name): name for name in reversed(names)}
-    taken = {role: next((plain[one] for one in wanted if one in plain), "") for role, wanted in roles.items()}
-    return {role: name for role, name in taken.items() if name}
+    best = {role: next((plain[word] for word in wanted if word in plain), "") for role, wanted in roles.items()}
+    return {role: name for role, name in best.items() if name}
 
 
 def interactions(frame: DataFrame, given: Mapping[str, str], *, where: str) -> tuple[DataFrame, str]:
@@ -63,7 +63,7 @@ def interactions(frame: DataFrame, given: Mapping[str, str], *, where: str) -> t
         where: the file, for messages.
 
     Returns:
-        The rows as `Raw.rows`, and what was taken for what, in words.
+        The rows as `RawTables.rows`, and what was taken for what, in words.
 
     Raises:
         DataError: if a column is not there, cannot be guessed, or holds gaps or wrong values.
@@ -73,9 +73,14 @@ def interactions(frame: DataFrame, given: Mapping[str, str], *, where: str) -> t
     chosen = guess(frame.columns, ROLES)
     for role, name in given.items():
         if name and name not in frame.columns:
-            raise DataError(f"there is no column {name!r}", where=where, remedy=near_miss(name, frame.columns))
+            raise DataError(
+                f"there is no column {name!r}",
+                where=where,
+                remedy=near_miss(name, frame.columns),
+                code="readers.missing-column",
+            )
         if name:
-            chosen = {other: one for other, one in chosen.items() if one != name}
+            chosen = {other: column for other, column in chosen.items() if column != name}
             chosen[role] = name
     for role in ("user", "item"):
         if role not in chosen:
@@ -83,6 +88,7 @@ def interactions(frame: DataFrame, given: Mapping[str, str], *, where: str) -> t
                 f"no column looks like the {role}; there are {', '.join(frame.columns[:20])}",
                 where=where,
                 remedy=f"name it with --{role}-column",
+                code="readers.unknown-column",
             )
     columns = {role: ids(frame[chosen[role]], role, where) for role in ("user", "item")}
     if "timestamp" in chosen:
@@ -91,12 +97,12 @@ def interactions(frame: DataFrame, given: Mapping[str, str], *, where: str) -> t
         columns["rating"] = _numbers(frame[chosen["rating"]], "rating", where)
     if "split" in chosen:
         columns["part"] = _parts(frame[chosen["split"]], where)
-    told = ", ".join(f"{role} = {name!r}" for role, name in chosen.items())
-    return polars.DataFrame({role: column.alias(role) for role, column in columns.items()}), told
+    understood = ", ".join(f"{role} = {name!r}" for role, name in chosen.items())
+    return polars.DataFrame({role: column.alias(role) for role, column in columns.items()}), understood
 
 
 def item_texts(frame: DataFrame, *, where: str, column: str = "") -> DataFrame:
-    """Take item ids and what is known of the items in words out of a table: `Raw.items`.
+    """Take item ids and what is known of the items in words out of a table: `RawTables.items`.
 
     Raises:
         DataError: if no column looks like the item, or none like text.
@@ -105,14 +111,19 @@ def item_texts(frame: DataFrame, *, where: str, column: str = "") -> DataFrame:
 
     item = column or guess(frame.columns, {"item": ROLES["item"]}).get("item", "")
     if item not in frame.columns:
-        raise DataError("no column looks like the item", where=where, remedy="call it item_id")
-    found = {name: place for name, place in guess(frame.columns, _TEXTS).items() if place != item}
-    if not found:
         raise DataError(
-            "nothing of the items is told", where=where, remedy="call the columns title, category, text or image_path"
+            "no column looks like the item", where=where, remedy="call it item_id", code="readers.unknown-column"
+        )
+    chosen = {name: source for name, source in guess(frame.columns, _TEXTS).items() if source != item}
+    if not chosen:
+        raise DataError(
+            "nothing of the items is told",
+            where=where,
+            remedy="call the columns title, category, text or image_path",
+            code="readers.no-texts",
         )
     columns = {"item": ids(frame[item], "item", where)}
-    columns |= {name: texts(frame[place]).fill_null("") for name, place in found.items()}
+    columns |= {name: texts(frame[source]).fill_null("") for name, source in chosen.items()}
     return polars.DataFrame({name: column.alias(name) for name, column in columns.items()})
 
 
@@ -123,7 +134,12 @@ def ids(column: Series, role: str, where: str) -> Series:
     if column.dtype.is_float():
         whole = column.cast(polars.Int64, strict=False)
         if not ((whole == column) | column.is_null()).all():
-            raise DataError(f"the column of {role}s holds fractions", where=where, remedy="give whole numbers or text")
+            raise DataError(
+                f"the column of {role}s holds fractions",
+                where=where,
+                remedy="give whole numbers or text",
+                code="readers.wrong-value",
+            )
         column = whole
     column = texts(column)
     gaps = column.is_null() | (column == "")
@@ -131,7 +147,10 @@ def ids(column: Series, role: str, where: str) -> Series:
         count = int(gaps.sum())
         more = f" ({count} such rows)" if count > 1 else ""
         raise DataError(
-            f"row {int(gaps.arg_max() or 0) + 1} has no {role}{more}", where=where, remedy="drop or mend it"
+            f"row {int(gaps.arg_max() or 0) + 1} has no {role}{more}",
+            where=where,
+            remedy="drop or mend it",
+            code="readers.missing-value",
         )
     return column
 
@@ -146,13 +165,18 @@ def texts(column: Series) -> Series:
 
 
 def _plain(name: str) -> str:
+    """A column's name in small letters and figures alone, without the type that some formats put behind it."""
     return re.sub(r"[^a-z0-9]", "", name.partition(":")[0].lower())
 
 
 def _wrong(column: Series, parsed: Series, kind: str, where: str, wanted: str) -> DataError:
+    """An error about the first row that could not be parsed."""
     row = int(parsed.is_null().arg_max() or 0)
-    told = f"row {row + 1} has no {kind}" if column[row] is None else f"row {row + 1} has the {kind} {column[row]!r}"
-    return DataError(told, where=where, remedy=wanted)
+    value = column[row]
+    what = f"row {row + 1} has no {kind}" if value is None else f"row {row + 1} has the {kind} {value!r}"
+    return DataError(
+        what, where=where, remedy=wanted, code="readers.missing-value" if value is None else "readers.wrong-value"
+    )
 
 
 def _numbers(column: Series, kind: str, where: str) -> Series:

@@ -1,6 +1,7 @@
 """Opens tables of text, Parquet and JSON lines as columns of strings; what is wrong with a file is one sentence.
 
-Every value of a text file stays a string, so that ``01`` and ``1`` are two ids. Does not know which column is what.
+Every value of a text file stays a string, so that ``01`` and ``1`` are two ids; `mmgrec.readers.columns` says which
+column is what.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def found(path: Path, *patterns: str) -> list[Path]:
     """The file itself, or the files of a folder whose names match one of the patterns, packed or not, sorted."""
     if path.is_file():
         return [path]
-    wanted = [one for pattern in patterns for one in (pattern, f"{pattern}.gz")]
+    wanted = [name for pattern in patterns for name in (pattern, f"{pattern}.gz")]
     return sorted({file for pattern in wanted for file in path.glob(pattern) if file.is_file()})[:_MOST_FOLDER]
 
 
@@ -91,14 +92,16 @@ def delimited(path: Path, *, separator: str, header: bool, quoted: bool = True, 
             glob=False,
         )
     except errors.NoDataError:
-        raise DataError("is empty", where=str(path), remedy="give a file with rows") from None
+        raise DataError(
+            "is empty", where=str(path), remedy="give a file with rows", code="readers.empty-file"
+        ) from None
     except (errors.PolarsError, OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
-        raise _told(path, problem, separator, quoted) from None
+        raise _table_error(path, problem, separator, quoted) from None
     if not header:
-        frame.columns = [str(place + 1) for place in range(frame.width)]
+        frame.columns = [str(column + 1) for column in range(frame.width)]
     frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))
     if not frame.height:
-        raise DataError("has no rows", where=str(path), remedy="give a file with rows")
+        raise DataError("has no rows", where=str(path), remedy="give a file with rows", code="readers.empty-file")
     return frame
 
 
@@ -119,8 +122,9 @@ def split_lines(path: Path, separator: str, width: int, *, latin1: bool = False)
             f"row {row + 1} has {parts[row].len()} fields between {separator!r}, not {width}",
             where=str(path),
             remedy="mend or drop that line",
+            code="readers.ragged",
         )
-    return polars.DataFrame({str(place + 1): parts.list.get(place) for place in range(width)})
+    return polars.DataFrame({str(column + 1): parts.list.get(column) for column in range(width)})
 
 
 def parquet(path: Path) -> DataFrame:
@@ -135,10 +139,13 @@ def parquet(path: Path) -> DataFrame:
         frame = polars.read_parquet(path, glob=False)
     except (polars.exceptions.PolarsError, OSError) as problem:
         raise DataError(
-            f"cannot be read as Parquet ({_first_line(problem)})", where=str(path), remedy="write it again"
+            f"cannot be read as Parquet ({_first_line(problem)})",
+            where=str(path),
+            remedy="write it again",
+            code="readers.not-parquet",
         ) from None
     if not frame.height:
-        raise DataError("has no rows", where=str(path), remedy="give a file with rows")
+        raise DataError("has no rows", where=str(path), remedy="give a file with rows", code="readers.empty-file")
     return frame
 
 
@@ -153,9 +160,9 @@ def json_lines(path: Path, names: Sequence[str]) -> DataFrame:
     try:
         frame = polars.read_ndjson(path, schema=dict.fromkeys(names, polars.String))
     except (polars.exceptions.PolarsError, OSError, EOFError, zlib.error) as problem:
-        raise _told_json(path, problem) from None
+        raise _json_error(path, problem) from None
     if not frame.height:
-        raise DataError("is empty", where=str(path), remedy="give a file with rows")
+        raise DataError("is empty", where=str(path), remedy="give a file with rows", code="readers.empty-file")
     return frame
 
 
@@ -168,11 +175,12 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _told(path: Path, problem: Exception, separator: str, quoted: bool) -> DataError:
+def _table_error(path: Path, problem: Exception, separator: str, quoted: bool) -> DataError:
     """What is wrong with a table, found by reading it once more, slowly."""
     where = str(path)
     if isinstance(problem, OSError) and not isinstance(problem, gzip.BadGzipFile):
-        return DataError(f"cannot be read ({problem.strerror or problem})", where=where, remedy="check the path")
+        what = f"cannot be read ({problem.strerror or problem})"
+        return DataError(what, where=where, remedy="check the path", code="readers.unreadable-file")
     try:
         with (
             gzip.open(path, "rt", encoding="utf-8", newline="")
@@ -187,18 +195,26 @@ def _told(path: Path, problem: Exception, separator: str, quoted: bool) -> DataE
             width = len(next(rows, []))
             for row in rows:
                 if len(row) > width:
-                    told = f"line {rows.line_num} has {len(row)} fields, the first line has {width}"
-                    return DataError(told, where=where, remedy="mend that line, or put its text in quotes")
+                    return DataError(
+                        f"line {rows.line_num} has {len(row)} fields, the first line has {width}",
+                        where=where,
+                        remedy="mend that line, or put its text in quotes",
+                        code="readers.ragged",
+                    )
     except UnicodeDecodeError:
-        return DataError("is not UTF-8 text", where=where, remedy=_UTF8)
+        return DataError("is not UTF-8 text", where=where, remedy=_UTF8, code="readers.not-utf8")
     except (OSError, EOFError, zlib.error):
-        return DataError("is not whole, or no gzip file", where=where, remedy="fetch it again")
+        what = "is not whole, or no gzip file"
+        return DataError(what, where=where, remedy="fetch it again", code="readers.not-gzip")
     except csv.Error as wrong:
-        return DataError(f"cannot be read as a table ({wrong})", where=where, remedy="look for a lone quotation mark")
-    return DataError(f"cannot be read as a table ({_first_line(problem)})", where=where, remedy="look at its quotes")
+        what = f"cannot be read as a table ({wrong})"
+        return DataError(what, where=where, remedy="look for a lone quotation mark", code="readers.not-a-table")
+    what = f"cannot be read as a table ({_first_line(problem)})"
+    return DataError(what, where=where, remedy="look at its quotes", code="readers.not-a-table")
 
 
-def _told_json(path: Path, problem: Exception) -> DataError:
+def _json_error(path: Path, problem: Exception) -> DataError:
+    """What is wrong with JSON lines, found by reading them once more, slowly."""
     where, number = str(path), 0
     try:
         with gzip.open(path, "rb") if suffix_of(path)[1] else open(path, "rb") as file:
@@ -207,12 +223,15 @@ def _told_json(path: Path, problem: Exception) -> DataError:
                 if line.strip() and not isinstance(json.loads(line.decode("utf-8")), dict):
                     raise ValueError
     except UnicodeDecodeError:
-        return DataError(f"line {number} is not UTF-8 text", where=where, remedy=_UTF8)
+        return DataError(f"line {number} is not UTF-8 text", where=where, remedy=_UTF8, code="readers.not-utf8")
     except (OSError, EOFError, zlib.error) as wrong:
-        return DataError(f"cannot be read ({_first_line(wrong)})", where=where, remedy="check the file")
+        what = f"cannot be read ({_first_line(wrong)})"
+        return DataError(what, where=where, remedy="check the file", code="readers.unreadable-file")
     except (ValueError, RecursionError):
-        return DataError(f"line {number} is no JSON object", where=where, remedy="write one object on each line")
-    return DataError(f"cannot be read as JSON lines ({_first_line(problem)})", where=where, remedy="write it again")
+        what = f"line {number} is no JSON object"
+        return DataError(what, where=where, remedy="write one object on each line", code="readers.not-json-lines")
+    what = f"cannot be read as JSON lines ({_first_line(problem)})"
+    return DataError(what, where=where, remedy="write it again", code="readers.not-json-lines")
 
 
 def _first_line(problem: Exception) -> str:

@@ -1,6 +1,6 @@
 """Makes a data folder from other people's files: finds out their format, reads, numbers, writes all or nothing.
 
-Formats are plugins (`mmgrec.readers.source.FileSource`); this module knows none of them.
+Formats are plugins (`mmgrec.readers.source.FileSource`) and come from the registry.
 """
 
 from __future__ import annotations
@@ -68,10 +68,16 @@ def with_extras(raw: RawTables, more: Extras) -> RawTables:
     """Lay further files over what a reader found; a name that it knows too is theirs."""
     for name in (*more.features, *more.bags):
         if not name.isprintable() or not name.replace("-", "").replace("_", "").isalnum() or len(name) > 100:
-            raise SettingsError([f"{name!r} is no name for a modality"], remedy="use letters, figures, - and _")
+            raise SettingsError(
+                [f"{name!r} is no name for a modality"],
+                remedy="use letters, figures, - and _",
+                code="readers.wrong-modality-name",
+            )
     both = sorted(set(more.bags) & {*more.features, *raw.features})
     if both:
-        raise SettingsError([f"{both[0]!r} names a bag and a feature"], remedy="give them two names")
+        raise SettingsError(
+            [f"{both[0]!r} names a bag and a feature"], remedy="give them two names", code="readers.repeated-name"
+        )
     listed = extras.item_list(more.item_list) if more.item_list is not None else None
     features = {name: extras.feature_file(path, name, listed=listed) for name, path in more.features.items()}
     bags = {name: extras.bag_file(path) for name, path in more.bags.items()}
@@ -102,18 +108,24 @@ def source_of(
         SettingsError: if the format is unknown, or has no such setting.
     """
     if not path.exists():
-        raise DataError("there is no such file or folder", where=str(path), remedy="check the path")
+        raise DataError(
+            "there is no such file or folder", where=str(path), remedy="check the path", code="readers.missing-file"
+        )
     known = _formats(registry or Registry.discover())
     if name and name not in known:
-        raise SettingsError([f"--format {name!r} is unknown; {near_miss(name, known)}"])
+        raise SettingsError([f"--format {name!r} is unknown; {near_miss(name, known)}"], code="readers.unknown-format")
     why = "as you say"
     if not name:
         name, why = recognised(path, known)
     fields = {field.name for field in dataclasses.fields(known[name])}
-    foreign = [one for one in settings if one not in fields]
+    foreign = [setting for setting in settings if setting not in fields]
     if foreign:
-        flags = ", ".join(f"--{one.replace('_', '-')}" for one in foreign)
-        raise SettingsError([f"the format {name} has its own columns, so {flags} says nothing"], remedy="leave it out")
+        flags = ", ".join(f"--{setting.replace('_', '-')}" for setting in foreign)
+        raise SettingsError(
+            [f"the format {name} has its own columns, so {flags} says nothing"],
+            remedy="leave it out",
+            code="readers.idle-setting",
+        )
     return name, why, build(known[name], {**settings, "path": str(path)}, "import")
 
 
@@ -124,47 +136,56 @@ def recognised(path: Path, known: Mapping[str, type[FileSource]]) -> tuple[str, 
         DataError: if they look like none, or like several.
     """
     if (path / INTERACTIONS).is_file():
-        raise DataError("is a data folder already", where=str(path), remedy="use it with --data")
+        raise DataError(
+            "is a data folder already", where=str(path), remedy="use it with --data", code="readers.data-folder"
+        )
     for general in (False, True):
-        why = {name: _reason(one, path) for name, one in known.items() if one.general == general}
-        found = [name for name, told in why.items() if told]
-        if len(found) > 1:
-            raise DataError(f"looks like {' and '.join(found)}", where=str(path), remedy="say which with --format")
-        if found:
-            return found[0], why[found[0]]
+        why = {name: _reason(source, path) for name, source in known.items() if source.general == general}
+        names = [name for name, reason in why.items() if reason]
+        if len(names) > 1:
+            raise DataError(
+                f"looks like {' and '.join(names)}",
+                where=str(path),
+                remedy="say which with --format",
+                code="readers.several-formats",
+            )
+        if names:
+            return names[0], why[names[0]]
     if path.is_file() and path.stat().st_size == 0:
-        raise DataError("is empty", where=str(path), remedy="give a file with rows")
+        raise DataError("is empty", where=str(path), remedy="give a file with rows", code="readers.empty-file")
     if path.suffix.lower() in _PICKLED:
         raise DataError(
             "is no table of users and items, and pickles are never loaded",
             where=str(path),
             remedy="a pickle can run code when it is opened, so write it as CSV or Parquet where it was made",
+            code="readers.pickle",
         )
     raise DataError(
         "is of no format that is known" + ("" if path.is_dir() else ", or no UTF-8 text"),
         where=str(path),
         remedy=f"say which with --format ({', '.join(known)}), or give the path of one file",
+        code="readers.unknown-format",
     )
 
 
-def _reason(one: type[FileSource], path: Path) -> str:
-    """Why files look like a format; a stranger's reader that fails to look hinders no other."""
+def _reason(source: type[FileSource], path: Path) -> str:
+    """Why files look like a format; a reader of another package that fails to look hinders no other."""
     try:
-        return one.recognises(path)
+        return source.recognises(path)
     except Exception:
-        if third_party(one) is None:
+        if third_party(source) is None:
             raise
         return ""
 
 
 def _formats(registry: Registry) -> dict[str, type[FileSource]]:
     """name -> the sources that read files; a plugin that cannot be loaded is passed over."""
-    found: dict[str, type[FileSource]] = {}
+    sources: dict[str, type[FileSource]] = {}
     for name in registry.names("dataset"):
         try:
             cls = registry.load("dataset", name)
         except PluginError:  # `mmgrec plugins` tells what is wrong with it
             continue
         if issubclass(cls, FileSource):
-            found[name] = cls
-    return found
+            sources[name] = cls
+    return sources

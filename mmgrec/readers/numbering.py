@@ -50,7 +50,12 @@ def numbered(raw: RawTables, *, min_rating: float | None = None, note: Note = la
         )
     part = kept["part"].to_numpy() if "part" in kept.columns else None
     if part is not None and not (part == TRAIN).any():
-        raise DataError("the split has no training rows", where=str(raw.path), remedy="nothing can be learnt from it")
+        raise DataError(
+            "the split has no training rows",
+            where=str(raw.path),
+            remedy="nothing can be learnt from it",
+            code="readers.nothing-to-train-on",
+        )
     texts = _texts(raw, items)
     return FolderContents(
         path=raw.path,
@@ -70,14 +75,25 @@ def numbered(raw: RawTables, *, min_rating: float | None = None, note: Note = la
 
 
 def _rated(raw: RawTables, least: float | None, note: Note) -> DataFrame:
+    """The rows that are rated `least` or better, without their ratings."""
     rows = raw.rows
     if least is not None:
         if "rating" not in rows.columns:
-            raise DataError("there are no ratings", where=str(raw.path), remedy="leave out --min-rating (min_rating)")
+            raise DataError(
+                "there are no ratings",
+                where=str(raw.path),
+                remedy="leave out --min-rating (min_rating)",
+                code="readers.no-ratings",
+            )
         rows = rows.filter(rows["rating"] >= least)
         note(f"{rows.height} of {raw.rows.height} rows are rated {least:g} or better")
         if not rows.height:
-            raise DataError(f"no row is rated {least:g} or better", where=str(raw.path), remedy="lower --min-rating")
+            raise DataError(
+                f"no row is rated {least:g} or better",
+                where=str(raw.path),
+                remedy="lower --min-rating",
+                code="readers.nothing-left",
+            )
     return rows.drop("rating", strict=False)
 
 
@@ -85,11 +101,12 @@ def _numbers(column: Series, known: Series) -> Series:
     """``[N]`` Int64: the place of each value among the known ones, which are sorted; null where it is none."""
     import polars
 
-    places = polars.DataFrame({"id": known, "place": np.arange(len(known))})
-    return polars.DataFrame({"id": column}).join(places, on="id", how="left", maintain_order="left")["place"]
+    numbers = polars.DataFrame({"id": known, "number": np.arange(len(known))})
+    return polars.DataFrame({"id": column}).join(numbers, on="id", how="left", maintain_order="left")["number"]
 
 
 def _texts(raw: RawTables, items: Series) -> dict[str, list[str]]:
+    """name -> ``[num_items]`` what is known of each item in words; "" where nothing is."""
     import polars
 
     if raw.items is None:
@@ -103,35 +120,41 @@ def _placed(name: str, keyed: ItemTable, items: Series, note: Note) -> Array:
     """``[num_items, dim]`` float32; zeros where an item has no row."""
     import polars
 
-    place = _numbers(polars.Series(keyed.item, dtype=polars.String), items)
-    known = place.is_not_null().to_numpy()
+    number = _numbers(polars.Series(keyed.item, dtype=polars.String), items)
+    known = number.is_not_null().to_numpy()
     out = np.zeros((len(items), keyed.table.shape[1]), dtype=np.float32)
-    out[place.drop_nulls().to_numpy()] = keyed.table[known]
+    out[number.drop_nulls().to_numpy()] = keyed.table[known]
     described = int(out.any(axis=1).sum())
     if not described:
         raise DataError(
             f"no item of the interactions has a row; {keyed.item[0]!r} is the first it names, {items[0]!r} the data",
             where=keyed.where,
             remedy="the ids must be spelt alike",
+            code="readers.no-common-items",
         )
-    told = [f"{described} of {len(items)} items have it"]
-    told += [f"{int((~known).sum())} rows belong to no item of the data and are left out"] if not known.all() else []
-    note(f"modality {name}: {'; '.join(told)}")
+    facts = [f"{described} of {len(items)} items have it"]
+    facts += [f"{int((~known).sum())} rows belong to no item of the data and are left out"] if not known.all() else []
+    note(f"modality {name}: {'; '.join(facts)}")
     return out
 
 
 def _bag(name: str, table: DataFrame, items: Series, note: Note) -> BagTable:
+    """Words by number, of items by number; weights of the same word of the same item are added."""
     import polars
 
-    place = _numbers(table["item"], items)
-    known = table.with_columns(place.alias("place")).filter(place.is_not_null())
+    number = _numbers(table["item"], items)
+    known = table.with_columns(number.alias("number")).filter(number.is_not_null())
     if not known.height:
-        raise DataError(f"the bag {name!r} has no word of an item of the data", remedy="the ids must be spelt alike")
-    known = known.sort("place", "word", "weight")
-    summed = known.group_by("place", "word", maintain_order=True).agg(polars.col("weight").sum())
+        raise DataError(
+            f"the bag {name!r} has no word of an item of the data",
+            remedy="the ids must be spelt alike",
+            code="readers.no-common-items",
+        )
+    known = known.sort("number", "word", "weight")
+    summed = known.group_by("number", "word", maintain_order=True).agg(polars.col("weight").sum())
     words = summed["word"].unique().sort()
     bag = BagTable(
-        item=summed["place"].to_numpy(),
+        item=summed["number"].to_numpy(),
         word=_numbers(summed["word"], words).to_numpy(),
         weight=summed["weight"].cast(polars.Float32).to_numpy(),
         num_words=len(words),

@@ -1,6 +1,6 @@
 """What a reader hands over: rows with the file's own ids, nothing numbered, nothing dropped.
 
-Does not know formats, nor how ids become numbers (`mmgrec.readers.numbering`).
+Who writes a reader makes these values; `mmgrec.readers.numbering` turns the ids into numbers.
 """
 
 from __future__ import annotations

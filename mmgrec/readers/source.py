@@ -1,4 +1,4 @@
-"""What a format's plugin inherits from: it says whether files look like its own, and reads them; the rest is here."""
+"""What the plugin of a file format inherits from: it recognises its files and reads them; the rest is done here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
-
-from annotated_types import Ge
+from typing import ClassVar
 
 from mmgrec.data import Dataset
 from mmgrec.errors import DataError, SettingsError
-from mmgrec.folder import FolderContents, SplitRule, dataset_of
+from mmgrec.folder import FolderContents, SplitSettings, dataset_of
 from mmgrec.interfaces import Context, DatasetSource
 from mmgrec.readers.numbering import numbered
 from mmgrec.readers.raw import RawTables
@@ -21,17 +19,18 @@ __all__ = ["ColumnSource", "FileSource"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileSource(DatasetSource):
-    """Reads files of one format. A plugin defines `recognises` and `read`, and is found by `mmgrec data import`."""
-
-    general: ClassVar[bool] = False  # True: asked only where no other format recognises the files
+class FileSettings:
+    """Which files are read; a class of its own, so that these settings come before those of the split."""
 
     path: str = ""  # the file, or the folder that holds the files
     min_rating: float | None = None  # keep interactions rated so or better; none: every row counts
-    split: SplitRule = "auto"  # auto: the given split where there is one, else random
-    split_seed: Annotated[int, Ge(0)] = 0  # of the random split; not the seed of the run
-    k_core: Annotated[int, Ge(0)] = 0  # drop users and items with fewer interactions, repeatedly; 0: keep all
-    modalities: tuple[str, ...] | None = None  # names of features; None: all
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource(SplitSettings, FileSettings, DatasetSource):
+    """Reads files of one format. A plugin defines `recognises` and `read`, and is found by `mmgrec data import`."""
+
+    general: ClassVar[bool] = False  # True: asked only where no other format recognises the files
 
     @classmethod
     @abstractmethod
@@ -54,9 +53,13 @@ class FileSource(DatasetSource):
             DataError: if there is nothing there, or it cannot be read.
         """
         if not self.path:
-            raise SettingsError(["this source needs a path"], remedy="give --set data.path=PATH")
+            raise SettingsError(
+                ["this source needs a path"], remedy="give --set data.path=PATH", code="readers.path-required"
+            )
         if not Path(self.path).exists():
-            raise DataError("there is no such file or folder", where=self.path, remedy="check the path")
+            raise DataError(
+                "there is no such file or folder", where=self.path, remedy="check the path", code="readers.missing-file"
+            )
         return self.read()
 
     def contents(self, note: Callable[[str], None] = lambda text: None) -> FolderContents:
@@ -66,14 +69,7 @@ class FileSource(DatasetSource):
         return numbered(raw, min_rating=self.min_rating, note=note)
 
     def load(self, context: Context) -> Dataset:
-        return dataset_of(
-            self.contents(context.reporter.note),
-            split=self.split,
-            split_seed=self.split_seed,
-            k_core_of=self.k_core,
-            modalities=self.modalities,
-            note=context.reporter.note,
-        )
+        return dataset_of(self.contents(context.reporter.note), self, note=context.reporter.note)
 
 
 @dataclass(frozen=True, kw_only=True)

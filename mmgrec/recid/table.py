@@ -1,6 +1,6 @@
-"""Tokens of items: Codes (may collide), RecIDTable (unique, proved), Trie (flat integer arrays).
+"""Tokens of items: `Codes`, as a quantizer gives them (two items may share theirs), and `RecIDTable`, unique by check.
 
-Knows nothing of networks, users or how the tokens were made.
+A collision resolver makes the second out of the first; everything after it names items by Rec-IDs.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class RecIDTable:
 
 
 def _check_tokens(token: Tensor, level_sizes: tuple[int, ...]) -> None:
+    """Refuse tokens of another shape or type, or outside their level's vocabulary."""
     if token.ndim != 2 or token.shape[1] != len(level_sizes) or token.dtype != torch.int64:
         raise ValueError(
             f"tokens must be int64 [num_items, {len(level_sizes)}], got {token.dtype} {tuple(token.shape)}"

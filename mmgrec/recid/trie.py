@@ -28,12 +28,10 @@ class Trie:
     token: tuple[Tensor, ...]  # per level [num_items] the smallest type: token of each leaf (the sorted table)
     leaf_item: Tensor  # [num_items] int32: the item of each leaf (the sorted table)
     item_leaf: Tensor  # [num_items] int32: the leaf of each item
-    first_leaf: tuple[
-        Tensor, ...
-    ]  # per level but the last [num_nodes + 1] int32: node v = leaves first[v] .. first[v+1]
-    first_child: tuple[
-        Tensor, ...
-    ]  # per level but the last [num_nodes + 1] int32: its children, nodes of the next level
+    #: per level but the last [num_nodes + 1] int32: node v holds the leaves first_leaf[v] .. first_leaf[v + 1]
+    first_leaf: tuple[Tensor, ...]
+    #: per level but the last [num_nodes + 1] int32: where the children of each node begin among the next level's nodes
+    first_child: tuple[Tensor, ...]
     level_sizes: tuple[int, ...]
 
     @classmethod
@@ -191,11 +189,11 @@ def _levels(key: np.ndarray, bits: tuple[int, ...], sizes: tuple[int, ...]) -> t
             narrow &= (1 << width) - 1
         first, end = max(begin, 1), begin + len(part)
         change = key[first:end] ^ key[first - 1 : end - 1]  # highest bit: where they part
-        for found, shift in zip(starts, shifts, strict=False):
-            found.append((np.flatnonzero(change >= 1 << shift) + first).astype(np.int32))
+        for pieces, shift in zip(starts, shifts, strict=False):
+            pieces.append((np.flatnonzero(change >= 1 << shift) + first).astype(np.int32))
     ends = [np.full(1, num_items, np.int32)]
     return [torch.from_numpy(column) for column in token], [
-        torch.from_numpy(np.concatenate([*found, *ends])) for found in starts
+        torch.from_numpy(np.concatenate([*pieces, *ends])) for pieces in starts
     ]
 
 

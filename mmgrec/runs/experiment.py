@@ -17,7 +17,7 @@ from annotated_types import Ge, Le, Lt, MinLen
 
 from mmgrec.data import Dataset
 from mmgrec.errors import PluginError, Problem, SettingsError, near_miss
-from mmgrec.guards import checked_data, third_party, told_of
+from mmgrec.guards import checked_data, in_one_line, third_party
 from mmgrec.interfaces import Context, DatasetSource, Metric, Recommender, Reporter, Silent
 from mmgrec.registry import Registry
 from mmgrec.settings import Setting, Settings, build, describe, merge, plain
@@ -287,7 +287,7 @@ class _Maker:
             if plugin is None:
                 raise
             self.problems.append(
-                Problem(f"{plugin}: it cannot be made ({told_of(error)}); tell its author", "plugin.broken")
+                Problem(f"{plugin}: it cannot be made ({in_one_line(error)}); tell its author", "plugin.broken")
             )
             return None
 

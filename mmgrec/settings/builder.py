@@ -17,22 +17,22 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from mmgrec.errors import SettingsError, near_miss
+from mmgrec.errors import Problem, SettingsError, near_miss
 from mmgrec.settings.values import Settings, T, default_of
 
-__all__ = ["_built", "build", "build_all"]
+__all__ = ["build", "build_all"]
 
 
 def _built(cls: type, values: Settings, where: str) -> object:
-    """See `mmgrec.settings.build`."""
+    """One part; `build` says what is taken and what is raised."""
     try:
         return _constructed(_model(cls).model_validate(dict(values)), None)
     except ValidationError as error:
-        raise SettingsError(_sentences(cls, error.errors(include_url=False), where)) from None
+        raise SettingsError(_problems(cls, error.errors(include_url=False), where)) from None
     except SettingsError as error:
         raise SettingsError([_at(where, problem) for problem in error.problems]) from None
     except ValueError as error:  # a dataclass that refuses a combination of its settings
-        raise SettingsError([_at(where, str(error))]) from None
+        raise SettingsError([_at(where, Problem(str(error), "settings.wrong-combination"))]) from None
 
 
 @functools.cache
@@ -63,10 +63,10 @@ def _checked_type(hint: Any) -> Any:  # Any: a type expression
     if hint is Path:
         return Annotated[Path, Strict(False)]
     if origin in (typing.Union, types.UnionType):
-        union: Any = typing.Union[tuple(_checked_type(one) for one in arguments)]  # noqa: UP007  # made at run time
+        union: Any = typing.Union[tuple(map(_checked_type, arguments))]  # noqa: UP007  # made at run time
         return Annotated[union, BeforeValidator(_none)] if type(None) in arguments else union
     if origin is tuple:
-        inner = tuple(one if one is Ellipsis else _checked_type(one) for one in arguments)
+        inner = tuple(element if element is Ellipsis else _checked_type(element) for element in arguments)
         return Annotated[tuple[inner], Strict(False)]  # type: ignore[valid-type]  # made at run time
     return hint
 
@@ -78,7 +78,7 @@ def _none(value: object) -> object:
 def _constructed(value: object, base: object) -> Any:  # Any: whatever the field holds
     """Models back to dataclasses; a table for a nested dataclass is laid over the default it replaces."""
     if isinstance(value, tuple):
-        return tuple(_constructed(one, None) for one in value)
+        return tuple(_constructed(element, None) for element in value)
     if not isinstance(value, BaseModel):
         return value
     cls = vars(type(value))["__mmgrec_dataclass__"]
@@ -91,57 +91,76 @@ def _constructed(value: object, base: object) -> Any:  # Any: whatever the field
     return dataclasses.replace(over, **given) if over is not None else cls(**given)
 
 
-def _sentences(cls: type, errors: Sequence[ErrorDetails], where: str) -> list[str]:
+def _problems(cls: type, errors: Sequence[ErrorDetails], where: str) -> list[Problem]:
     """One problem a field, in words, in the order in which they were found."""
-    told: dict[str, list[str]] = {}
+    wishes: dict[str, list[str]] = {}  # dotted name -> what its value should be; several for a union of types
+    kinds: dict[str, set[str]] = {}  # dotted name -> pydantic's names of what is wrong
     got: dict[str, str] = {}
-    places = [error["loc"] for error in errors]
+    locations = [error["loc"] for error in errors]
     for error in errors:
-        path, owner = _path(cls, error["loc"])
-        inside = any(place[: len(error["loc"])] == error["loc"] and place != error["loc"] for place in places)
-        if error["type"] == "too_short" and inside:  # a wrong element is counted as none
-            continue
+        loc, kind = error["loc"], error["type"]
+        path, owner = _path(cls, loc)
+        if kind == "too_short" and any(inner[: len(loc)] == loc and inner != loc for inner in locations):
+            continue  # a wrong element is counted as none
         dotted = ".".join([where, *path] if where else path)
-        if error["type"] == "extra_forbidden":
+        if kind == "extra_forbidden":
             known = [field.name for field in dataclasses.fields(owner) if field.init]
-            told.setdefault(dotted, []).append(f"there is no such setting; {near_miss(path[-1], known)}")
-        elif error["type"] == "missing":
-            told.setdefault(dotted, []).append("a value is required")
+            wish = f"there is no such setting; {near_miss(path[-1], known)}"
+        elif kind == "missing":
+            wish = "a value is required"
         else:
             wish = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            told.setdefault(dotted, []).append(wish)
             got[dotted] = f", got {error['input']!r}"
-    return [f"{dotted}: {' or '.join(dict.fromkeys(wishes))}{got.get(dotted, '')}" for dotted, wishes in told.items()]
+        wishes.setdefault(dotted, []).append(wish)
+        kinds.setdefault(dotted, set()).add(kind)
+    return [
+        Problem(f"{dotted}: {' or '.join(dict.fromkeys(said))}{got.get(dotted, '')}", _code_of(kinds[dotted]))
+        for dotted, said in wishes.items()
+    ]
+
+
+def _code_of(kinds: set[str]) -> str:
+    """The code of what pydantic found wrong with one field; a union tells a kind for each of its types."""
+    if kinds == {"extra_forbidden"}:
+        return "settings.unknown-key"
+    if kinds == {"missing"}:
+        return "settings.missing-key"
+    if kinds & {"model_type", "dict_type"}:
+        return "settings.not-a-table"
+    if all(kind.endswith("_type") or kind in ("none_required", "is_instance_of") for kind in kinds):
+        return "settings.wrong-type"
+    return "settings.wrong-value"
 
 
 def _path(cls: type, loc: Sequence[int | str]) -> tuple[list[str], Any]:  # Any: the dataclass that owns the last name
     """The names in a pydantic location, without the branches of unions that it mixes in."""
     path: list[str] = []
     owner: Any = cls
-    for place, step in enumerate(loc):
+    for depth, step in enumerate(loc):
         known = {field.name for field in dataclasses.fields(owner)}
         if isinstance(step, int):
             path.append(str(step))
-        elif step in known or place == 0 or (place == len(loc) - 1 and not _branch(step)):
+        elif step in known or depth == 0 or (depth == len(loc) - 1 and not _branch(step)):
             path.append(step)
             inner = _nested(owner, step) if step in known else None
             owner = inner or owner
             if inner is None:
-                path.extend(str(later) for later in loc[place + 1 :] if isinstance(later, int))
+                path.extend(str(later) for later in loc[depth + 1 :] if isinstance(later, int))
                 break
     return path, owner
 
 
 def _branch(step: str) -> bool:
+    """Whether a step of a location is pydantic's name for one type of a union."""
     return "[" in step or step in {"int", "float", "str", "bool", "none"}
 
 
 def _nested(owner: type, name: str) -> type | None:
     """The dataclass that a field holds, also where it is optional or annotated."""
     hint = typing.get_type_hints(owner).get(name)
-    for one in (hint, *typing.get_args(hint)):
-        if isinstance(one, type) and dataclasses.is_dataclass(one):
-            return one
+    for part in (hint, *typing.get_args(hint)):
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
+            return part
     return None
 
 
@@ -149,8 +168,9 @@ def _required(field: dataclasses.Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 
 
-def _at(where: str, problem: str) -> str:
-    return f"{where}: {problem}" if where and not problem.startswith(where) else problem
+def _at(where: str, problem: Problem) -> Problem:
+    """The same problem, with the part that it belongs to."""
+    return Problem(f"{where}: {problem}", problem.code) if where and not problem.startswith(where) else problem
 
 
 # --------------------------------------------------------------------------- from values to parts
@@ -165,22 +185,23 @@ def build(cls: type[T], values: Settings, where: str = "") -> T:
         where: the part's name, put in front of every problem (``quantizer.codebook_size``).
 
     Raises:
-        SettingsError: with every unknown key, missing key and wrong value at once.
+        SettingsError: with every unknown key, missing key and wrong value at once, each with its code:
+            ``settings.unknown-key``, ``.missing-key``, ``.wrong-type``, ``.not-a-table``, ``.wrong-value`` or
+            ``.wrong-combination`` (of several settings), or the code that the class itself gives.
     """
-    (made,) = build_all([(cls, values, where)])
-    return typing.cast(T, made)
+    (part,) = build_all([(cls, values, where)])
+    return typing.cast(T, part)
 
 
 def build_all(wanted: Iterable[tuple[type, Settings, str]]) -> list[object]:
     """`build` for several parts: problems of all of them are told in one `SettingsError`."""
-
-    made: list[object] = []
-    problems: list[str] = []
+    parts: list[object] = []
+    problems: list[Problem] = []
     for cls, values, where in wanted:
         try:
-            made.append(_built(cls, values, where))
+            parts.append(_built(cls, values, where))
         except SettingsError as error:
             problems.extend(error.problems)
     if problems:
         raise SettingsError(problems)
-    return made
+    return parts

@@ -67,39 +67,39 @@ def _spelt(hint: Any) -> str:  # Any: a type expression
     """A type as a user reads it: bounds as comparisons, choices as choices."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        bounds = [_bound(one) for one in arguments[1:]]
+        bounds = [_bound(constraint) for constraint in arguments[1:]]
         return " ".join([_spelt(arguments[0]), *filter(None, bounds)])
     if origin is typing.Literal:
-        return " | ".join(repr(one) for one in arguments)
+        return " | ".join(map(repr, arguments))
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(_spelt(one) for one in arguments)
+        return " | ".join(map(_spelt, arguments))
     if hint is type(None):
         return "none"
     if origin is not None:
-        inside = ", ".join("..." if one is Ellipsis else _spelt(one) for one in arguments)
+        inside = ", ".join("..." if element is Ellipsis else _spelt(element) for element in arguments)
         return f"{getattr(origin, '__name__', origin)}[{inside}]"
     return getattr(hint, "__name__", str(hint))
 
 
-def _bound(one: object) -> str:
+def _bound(constraint: object) -> str:
+    """A bound of `annotated_types` as a comparison; "" for other things."""
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "multiple of"}
-    return " ".join(
-        f"{sign} {getattr(one, name)}" for name, sign in signs.items() if getattr(one, name, None) is not None
-    )
+    bounds = {sign: getattr(constraint, name, None) for name, sign in signs.items()}
+    return " ".join(f"{sign} {bound}" for sign, bound in bounds.items() if bound is not None)
 
 
 def _literal(value: object) -> str:
     """A value as it would be written behind ``--set name=``."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_literal(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {_literal(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(_literal(one) for one in value) + "]"
+        return "[" + ", ".join(map(_literal, value)) + "]"
     return "none" if value is None else toml_text({"x": plain(value)}).removeprefix("x = ").rstrip("\n")
 
 
 def _comments(cls: type) -> dict[str, str]:
     """field -> the comment beside it, or else right above it, from the class's source where there is one."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for owner in reversed(cls.__mro__):
         try:
             source = inspect.cleandoc("\n" + inspect.getsource(owner)) if dataclasses.is_dataclass(owner) else ""
@@ -115,5 +115,5 @@ def _comments(cls: type) -> dict[str, str]:
                 above = comments.get(node.lineno - 1)
                 alone = above is not None and above.line.strip().startswith("#")
                 text = " ".join(beside) if beside else above.string if above is not None and alone else ""
-                found[node.target.id] = text.lstrip("#: ").strip()
-    return found
+                texts[node.target.id] = text.lstrip("#: ").strip()
+    return texts

@@ -1,5 +1,6 @@
-"""Settings as plain values: read from TOML and ``--set``, merged, written. TOML has no null: the string ``none`` stands
-for None wherever a field may be None. The TOML writer is imported when needed.
+"""Settings as plain values: read from TOML and ``--set``, merged, written.
+
+TOML has no null: the string ``none`` stands for None wherever a field may be None.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from mmgrec.errors import SettingsError, near_miss, reason_of
+from mmgrec.errors import Problem, SettingsError, near_miss, reason_of
 
 __all__ = ["Settings", "apply_sets", "default_of", "flat", "merge", "nested", "plain", "read_toml", "toml_text"]
 
@@ -37,7 +38,9 @@ def default_of(field: dataclasses.Field[Any]) -> Any:  # Any: whatever the field
 # --------------------------------------------------------------------------- from text to values, and back
 
 
-def apply_sets(sets: Iterable[str], *, parts: Iterable[str], problems: list[str]) -> dict[str, dict[str, object]]:
+def apply_sets(
+    sets: Iterable[str], *, parts: Iterable[str], problems: list[Problem] | list[str]
+) -> dict[str, dict[str, object]]:
     """``["quantizer.codebook_size=256"]`` to ``{"quantizer": {"codebook_size": 256}}``.
 
     Values are TOML literals; anything else is a string. Later ones win.
@@ -45,7 +48,8 @@ def apply_sets(sets: Iterable[str], *, parts: Iterable[str], problems: list[str]
     Args:
         sets: entries of the form ``part.field=value``.
         parts: the parts that may be named.
-        problems: a sentence is added for every entry of another form or with an unknown part.
+        problems: one is added for every entry of another form (``settings.wrong-form``) or with an unknown part
+            (``settings.unknown-part``).
     """
     known = list(parts)
     values: dict[str, dict[str, object]] = {}
@@ -53,12 +57,14 @@ def apply_sets(sets: Iterable[str], *, parts: Iterable[str], problems: list[str]
         name, equals, text = entry.partition("=")
         part, *path = [step.strip() for step in name.split(".")]
         if not equals or not path or not all(path):
-            problems.append(
+            sentence = (
                 f"--set {entry!r} is not of the form part.field=value; options of the run itself have flags of their "
                 "own or stand at the top of a --config file"
             )
+            problems.append(Problem(sentence, "settings.wrong-form"))
         elif part not in known:
-            problems.append(f"--set {entry!r} names an unknown part {part!r}; {near_miss(part, known)}")
+            sentence = f"--set {entry!r} names an unknown part {part!r}; {near_miss(part, known)}"
+            problems.append(Problem(sentence, "settings.unknown-part"))
         else:
             table = functools.reduce(_table, path[:-1], values.setdefault(part, {}))
             table[path[-1]] = _parsed(text.strip())
@@ -66,6 +72,7 @@ def apply_sets(sets: Iterable[str], *, parts: Iterable[str], problems: list[str]
 
 
 def _table(table: dict[str, object], step: str) -> dict[str, object]:
+    """The table within a table, made where there is none."""
     inner = table.get(step)
     if not isinstance(inner, dict):
         inner = table[step] = {}
@@ -73,6 +80,7 @@ def _table(table: dict[str, object], step: str) -> dict[str, object]:
 
 
 def _parsed(text: str) -> object:
+    """A TOML literal, or the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -95,9 +103,9 @@ def plain(value: object) -> Any:  # Any: a TOML value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init})
     if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):
-        return [plain(one) for one in value]
+        return [plain(element) for element in value]
     if value is None:
         return "none"
     return value.as_posix() if isinstance(value, Path) else value
@@ -111,25 +119,47 @@ def read_toml(path: Path) -> dict[str, object]:
     """
     where = str(path)
     if path.suffix.lower() in (".yaml", ".yml"):
-        raise SettingsError(["settings are read from TOML, not from YAML"], where=where, remedy="write them as TOML")
+        raise SettingsError(
+            ["settings are read from TOML, not from YAML"],
+            where=where,
+            remedy="write them as TOML",
+            code="settings.not-toml",
+        )
     try:
         if path.exists() and not path.is_file():
-            raise SettingsError(["this is no file"], where=where, remedy="name a TOML file, or a run folder")
+            raise SettingsError(
+                ["this is no file"],
+                where=where,
+                remedy="name a TOML file, or a run folder",
+                code="settings.not-a-file",
+            )
         if path.stat().st_size > _LARGEST:
-            raise SettingsError(["this is too large for a file of settings"], where=where, remedy="check the path")
+            raise SettingsError(
+                ["this is too large for a file of settings"],
+                where=where,
+                remedy="check the path",
+                code="settings.too-large",
+            )
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(["there is no such file"], where=where, remedy="check the path") from None
+        raise SettingsError(
+            ["there is no such file"], where=where, remedy="check the path", code="settings.missing-file"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"it cannot be read ({reason_of(error)})"], where=where, remedy="check the path") from None
+        sentence = f"it cannot be read ({reason_of(error)})"
+        raise SettingsError([sentence], where=where, remedy="check the path", code="settings.unreadable-file") from None
     except RecursionError:
-        raise SettingsError(["its lists are nested too deeply"], where=where, remedy="mend it") from None
+        raise SettingsError(
+            ["its lists are nested too deeply"], where=where, remedy="mend it", code="settings.not-toml"
+        ) from None
     except ValueError as error:  # tomllib's own, a number of thousands of digits, a path with a zero byte
         reason = str(error).replace("Cannot overwrite a value", "a key is given twice")
         reason = re.sub(r"Cannot declare \('(.*)',\) twice", r"the table [\1] is given twice", reason)
         if reason.startswith("Exceeds the limit"):
             reason = "a number has thousands of digits"
-        raise SettingsError([f"it is not TOML: {reason}"], where=where, remedy="mend that line") from None
+        raise SettingsError(
+            [f"it is not TOML: {reason}"], where=where, remedy="mend that line", code="settings.not-toml"
+        ) from None
 
 
 def toml_text(values: Settings) -> str:

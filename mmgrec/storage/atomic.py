@@ -93,6 +93,7 @@ def _remove(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
+    """Have the disk hold the names that a folder lists."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -105,4 +106,5 @@ def _refused(path: Path, size: int, error: OSError) -> RunError:
         f"cannot write {size:,} bytes ({reason_of(error)})",
         where=str(path),
         remedy="free space or choose another folder, then run the same command again",
+        code="storage.cannot-write",
     )

@@ -27,10 +27,11 @@ def read_json(path: Path, *, remedy: str = "") -> Any:  # Any: JSON
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"cannot be read ({reason_of(error)})", where=str(path), remedy=remedy) from error
+        what = f"cannot be read ({reason_of(error)})"
+        raise RunError(what, where=str(path), remedy=remedy, code="storage.unreadable") from error
 
 
 def json_if_there(path: Path) -> Json:
     """`read_json`, or an empty table where there is no such file."""
-    found: Json = read_json(path) if path.is_file() else {}
-    return found
+    content: Json = read_json(path) if path.is_file() else {}
+    return content

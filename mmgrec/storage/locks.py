@@ -41,12 +41,16 @@ def lock(path: Path, *, what: str = "run") -> Iterator[None]:
 
 
 def _locked(path: Path, what: str) -> IO[str]:
+    """The open file of a lock, which is held until the file is closed."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise RunError(
-                f"the lock cannot be taken ({error.strerror})", where=str(path), remedy="choose another folder"
+                f"the lock cannot be taken ({error.strerror})",
+                where=str(path),
+                remedy="choose another folder",
+                code="storage.cannot-lock",
             ) from None
         file = os.fdopen(handle, "r+", encoding="utf-8")  # held as long as the lock
         try:
@@ -59,6 +63,7 @@ def _locked(path: Path, what: str) -> IO[str]:
                 f"{holder} is writing this {what}",
                 where=str(path.parent),
                 remedy="wait for it, or choose another --out",
+                code="storage.locked",
             ) from None
         # The holder removes the file as it leaves: a lock on a removed file guards nothing.
         if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:

@@ -50,10 +50,15 @@ class SealedFolder:
         Raises:
             RunError: if it cannot be read.
         """
-        found = self.json(self.mark)
-        if not isinstance(found, dict):
-            raise RunError("is not what was written", where=str(self.path / self.mark), remedy=self.again)
-        return found
+        mark = self.json(self.mark)
+        if not isinstance(mark, dict):
+            raise RunError(
+                "is not what was written",
+                where=str(self.path / self.mark),
+                remedy=self.again,
+                code="storage.wrong-mark",
+            )
+        return mark
 
     def mark_bytes(self, wanted: Mapping[str, Any]) -> bytes:
         """What the mark holds."""
@@ -77,7 +82,10 @@ class SealedFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             raise RunError(
-                f"the {self.called} cannot be made ({reason_of(error)})", where=str(self.path), remedy=ANOTHER
+                f"the {self.called} cannot be made ({reason_of(error)})",
+                where=str(self.path),
+                remedy=ANOTHER,
+                code="storage.cannot-make-folder",
             ) from None
         self.check_links()
         with lock(self.path / LOCK, what=self.kind):
@@ -95,7 +103,7 @@ class SealedFolder:
         if (self.path / self.mark).exists():
             if refusal := self.refusal(self.read_mark(), wanted):
                 sentence, remedy = refusal
-                raise RunError(sentence, where=str(self.path), remedy=remedy)
+                raise RunError(sentence, where=str(self.path), remedy=remedy, code="storage.made-otherwise")
         elif self.path.is_dir():
             own = (LOCK, *self.beside)
             foreign = sorted(
@@ -103,7 +111,10 @@ class SealedFolder:
             )
             if foreign:
                 raise RunError(
-                    f"the folder holds other things ({', '.join(foreign[:3])})", where=str(self.path), remedy=ANOTHER
+                    f"the folder holds other things ({', '.join(foreign[:3])})",
+                    where=str(self.path),
+                    remedy=ANOTHER,
+                    code="storage.other-things",
                 )
             if write:
                 write_atomically(self.path / self.mark, self.mark_bytes(wanted))
@@ -124,6 +135,7 @@ class SealedFolder:
                         f"is a symbolic link that leads out of the {self.called}",
                         where=str(entry),
                         remedy="remove the link",
+                        code="storage.link-out",
                     )
 
     def write(self, name: str, content: bytes) -> None:
@@ -169,7 +181,12 @@ class SealedFolder:
         """
         manifest = self.json(MANIFEST)
         if not isinstance(manifest, dict) or self.mark not in manifest:
-            raise RunError(f"is no manifest of a {self.kind}", where=str(self.path / MANIFEST), remedy=self.again)
+            raise RunError(
+                f"is no manifest of a {self.kind}",
+                where=str(self.path / MANIFEST),
+                remedy=self.again,
+                code="storage.wrong-manifest",
+            )
         return manifest
 
     def checked(self, *, but: Sequence[str] = ()) -> None:
@@ -187,14 +204,18 @@ class SealedFolder:
                     f"it names {shown!r}, which is no file of a {self.kind}",
                     where=str(self.path / MANIFEST),
                     remedy=self.again,
+                    code="storage.wrong-manifest",
                 )
             if name in but:
                 continue
             if not file.is_file():
-                raise RunError("the file is missing", where=str(file), remedy=self.again)
+                raise RunError("the file is missing", where=str(file), remedy=self.again, code="storage.missing-file")
             if sha256_of(file) != digest:
                 raise RunError(
-                    "the file is damaged: its SHA-256 is not the manifest's", where=str(file), remedy=self.again
+                    "the file is damaged: its SHA-256 is not the manifest's",
+                    where=str(file),
+                    remedy=self.again,
+                    code="storage.damaged-file",
                 )
 
     def sealed(self, name: str) -> Path | None:
@@ -202,6 +223,7 @@ class SealedFolder:
         return self.path / name if name in self.manifest() else None
 
     def _files(self) -> Iterator[Path]:
+        """The files that the manifest vouches for."""
         for entry in self.path.rglob("*"):
             top = entry.relative_to(self.path).parts[0]
             if entry.is_file() and top not in (LOCK, MANIFEST, *self.unsealed) and not entry.name.startswith("."):

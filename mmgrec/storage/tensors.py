@@ -22,7 +22,7 @@ from mmgrec.errors import RunError, reason_of
 from mmgrec.storage.atomic import sha256_of, write_folder_atomically
 from mmgrec.storage.sealed import MANIFEST
 
-__all__ = ["load_folder", "save_folder", "tensor_bytes"]
+__all__ = ["Meta", "Tensors", "load_folder", "save_folder", "tensor_bytes", "tensors_equal"]
 
 
 Meta = dict[str, Any]  # Any: whatever JSON can hold
@@ -31,14 +31,14 @@ Tensors = dict[str, dict[str, Tensor]]  # file stem -> name -> tensor
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """The content of a safetensors file. Tensors that share memory (tied weights) are written once for each name."""
-    told: dict[str, Tensor] = {}
+    contents: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():
-        one = tensor.detach().cpu().contiguous()
-        place = one.untyped_storage().data_ptr()
-        told[name] = one.clone() if place in taken else one
-        taken.add(place)
-    return save(told)
+        content = tensor.detach().cpu().contiguous()
+        address = content.untyped_storage().data_ptr()
+        contents[name] = content.clone() if address in taken else content
+        taken.add(address)
+    return save(contents)
 
 
 def save_folder(path: Path, *, tensors: Tensors, meta: Meta) -> None:
@@ -67,7 +67,9 @@ def load_folder(path: Path) -> tuple[Tensors, Meta]:
         raise _unreadable(Path(error.filename or path), error) from error
     for name, content in contents.items():
         if sha256_of(content) != manifest[name]:
-            raise RunError("damaged, its SHA-256 is not the manifest's", where=str(path / name))
+            raise RunError(
+                "damaged, its SHA-256 is not the manifest's", where=str(path / name), code="storage.damaged-file"
+            )
     try:
         tensors = {
             name.removesuffix(".safetensors"): load_tensors(content)
@@ -87,11 +89,13 @@ def _manifest(path: Path) -> dict[str, str]:
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path / MANIFEST, error) from error
     if not isinstance(manifest, dict) or "meta.json" not in manifest:
-        raise RunError("not the manifest of a checkpoint", where=str(path / MANIFEST))
+        raise RunError("not the manifest of a checkpoint", where=str(path / MANIFEST), code="storage.wrong-manifest")
     odd = sorted(present ^ set(manifest))
     if odd:
         names = ", ".join(name if len(name) <= 40 else f"{name[:40]}…" for name in odd[:3])
-        raise RunError(f"its files do not match its manifest ({names})", where=str(path))
+        raise RunError(
+            f"its files do not match its manifest ({names})", where=str(path), code="storage.manifest-mismatch"
+        )
     return manifest
 
 
@@ -103,7 +107,7 @@ def _own_bytes(path: Path) -> bytes:
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:
-    return RunError(f"cannot be read ({reason_of(error)})", where=str(path))
+    return RunError(f"cannot be read ({reason_of(error)})", where=str(path), code="storage.unreadable")
 
 
 def tensors_equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

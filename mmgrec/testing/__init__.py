@@ -6,7 +6,7 @@ Inherit from a contract, say how to make your part, and let pytest do the rest::
         def make(self) -> Quantizer:
             return HashQuantizer(codebook_size=8)
 
-Needs nothing of pytest but its collection: failures are plain assertions that say what was expected.
+Pytest is needed for collection alone: failures are plain assertions that say what was expected.
 """
 
 from mmgrec.synthetic import checkerboard, tours

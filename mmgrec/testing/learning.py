@@ -54,15 +54,15 @@ class QuantizerContract(PartContract[Quantizer]):
         return self.make().fit(data or self.data(), Context(seed=seed))
 
     def test_every_item_has_tokens_and_every_row_a_vector(self) -> None:
-        data, made = self.data(), self.fit()
-        assert made.codes.token.shape[0] == data.num_items
-        assert made.codes.num_levels >= 1
-        assert made.representations.item.shape[0] == data.num_items
-        assert made.representations.user.shape[0] == data.num_users
+        data, quantization = self.data(), self.fit()
+        assert quantization.codes.token.shape[0] == data.num_items
+        assert quantization.codes.num_levels >= 1
+        assert quantization.representations.item.shape[0] == data.num_items
+        assert quantization.representations.user.shape[0] == data.num_users
 
     def test_representations_are_finite_floats(self) -> None:
-        made = self.fit().representations
-        for table in (made.user, made.item):
+        representations = self.fit().representations
+        for table in (representations.user, representations.item):
             assert table.dtype == torch.float32, f"float32 expected, got {table.dtype}"
             assert bool(table.isfinite().all()), "a representation holds NaN or infinity"
             assert not table.requires_grad, "detach what is returned"
@@ -187,7 +187,7 @@ class PositionContract(PartContract[PositionalScheme]):
         module = self.attention()
         x, user, keep = self.inputs()
         module(self.make().encode(x), user, keep)[keep].square().sum().backward()
-        idle = [name for name, one in module.named_parameters() if one.grad is None]
+        idle = [name for name, parameter in module.named_parameters() if parameter.grad is None]
         assert not idle, f"no gradient reaches {idle}"
 
     def test_single_items_work(self) -> None:

@@ -58,7 +58,7 @@ class DecoderContract(PartContract[Decoder]):
         if self.exhaustive:
             assert torch.equal(item.cpu(), self.expected(banned)[0])
         for row, ban in zip(item.tolist(), banned.tolist(), strict=True):
-            assert not [one for one in row if one >= 0 and ban[one]]
+            assert not [chosen for chosen in row if chosen >= 0 and ban[chosen]]
 
     def test_only_allowed_items_come(self) -> None:
         allowed = torch.tensor([False, True, False, True, False, False, False, True])
@@ -88,9 +88,10 @@ class RecommenderContract(PartContract[Recommender]):
 
     def lists(self, fitted: FittedRecommender, data: Dataset, top_k: int = 10) -> tuple[Tensor, Tensor]:
         users = torch.arange(data.num_users)
-        made = fitted.recommend(users, top_k=top_k, exclusion=exclusion_of(data.train, users))
-        assert torch.equal(made.user, users)
-        return made.item, made.score
+        """Items and scores for all users, who are not to be given their training items."""
+        lists = fitted.recommend(users, top_k=top_k, exclusion=exclusion_of(data.train, users))
+        assert torch.equal(lists.user, users)
+        return lists.item, lists.score
 
     def test_lists_hold_valid_unseen_distinct_items_best_first(self) -> None:
         data = self.data()

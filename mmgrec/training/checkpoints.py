@@ -34,7 +34,7 @@ class CheckpointFolder:
             shutil.rmtree(dropped, ignore_errors=True)
 
     def latest(self, warn: Callable[[str], None]) -> tuple[Tensors, Meta] | None:
-        """The newest whole checkpoint, or None where there never was one.
+        """The newest whole checkpoint, or None where there never was one; `warn` hears of each that is passed over.
 
         Raises:
             RunError: if there are checkpoints and none of them is whole.
@@ -43,15 +43,18 @@ class CheckpointFolder:
             return None
         sweep(self.root)
         candidates = self._numbered()[::-1]
-        for place, candidate in enumerate(candidates, start=1):
+        for number, candidate in enumerate(candidates, start=1):
             try:
                 return load_folder(candidate)
             except RunError as error:
-                before = "; the one before it is used" if place < len(candidates) else ""
+                before = "; the one before it is used" if number < len(candidates) else ""
                 warn(f"checkpoint passed over: {str(error).rstrip('.')}{before}.")
         if candidates:
             raise RunError(
-                "no checkpoint here is whole", where=str(self.root), remedy="delete this folder to start again"
+                "no checkpoint here is whole",
+                where=str(self.root),
+                remedy="delete this folder to start again",
+                code="training.no-whole-checkpoint",
             )
         return None
 

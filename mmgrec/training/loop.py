@@ -2,7 +2,9 @@
 
 What is trained is a `Task`; how long and how fast is `TrainingSettings`. A run killed at any moment and started again
 continues from its last checkpoint to the same bits: all randomness of an epoch comes from a generator made from the
-seed and the epoch's number, and the learning rate is a function of the step. Knows nothing of recommendation.
+seed and the epoch's number, and the learning rate is a function of the step.
+
+Whatever can be trained so is a subclass of `Task`: graph encoder, autoencoder, generator and the rivals alike.
 """
 
 from __future__ import annotations
@@ -105,20 +107,20 @@ def train(task: Task[Batch], settings: TrainingSettings, context: Context, stage
     store = None if context.checkpoints is None else CheckpointFolder(root=context.checkpoints)
     optimizer = _make_optimizer(task.parameter_groups(), settings)
     state = _State()
-    found = None if store is None else store.latest(context.reporter.warn)
-    if found is not None:
-        _restore(found, task.module, optimizer, state)
+    checkpoint = None if store is None else store.latest(context.reporter.warn)
+    if checkpoint is not None:
+        _restore(checkpoint, task.module, optimizer, state)
         context.reporter.note(f"{stage}: continuing after epoch {state.epoch}")
     context.reporter.begin(stage, settings.epochs)
-    if found is None:
+    if checkpoint is None:
         _judge(task, state, settings)
     saved_at = time.monotonic()
-    lost = False
+    warned = False
     while state.epoch < settings.epochs and not state.finished:
         row = _epoch(task, optimizer, settings, state.epoch, context)
         state.epoch += 1
-        if not math.isfinite(row.get("loss", 0.0)) and not lost:
-            lost = True
+        if not math.isfinite(row.get("loss", 0.0)) and not warned:
+            warned = True
             context.reporter.warn(f"{stage}: the loss is no number in epoch {state.epoch}; lower the learning rate")
         if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
             score = _judge(task, state, settings)
@@ -129,7 +131,7 @@ def train(task: Task[Batch], settings: TrainingSettings, context: Context, stage
         if store is not None and time.monotonic() - saved_at >= settings.checkpoint_seconds:
             _save(store, task.module, optimizer, state)
             saved_at = time.monotonic()
-    if store is not None and not (found is not None and found[1]["finished"]):
+    if store is not None and not (checkpoint is not None and checkpoint[1]["finished"]):
         state.finished = True
         _save(store, task.module, optimizer, state)
     if state.best:
@@ -143,6 +145,7 @@ def train(task: Task[Batch], settings: TrainingSettings, context: Context, stage
 def _epoch(
     task: Task[Batch], optimizer: torch.optim.Optimizer, settings: TrainingSettings, epoch: int, context: Context
 ) -> dict[str, float]:
+    """Take the steps of one epoch; its row of the history: mean losses, seconds."""
     generator = context.generator("epoch", epoch)
     steps = task.steps_per_epoch()
     started = time.perf_counter()
@@ -180,6 +183,7 @@ def _rate(step: int, total: int, settings: TrainingSettings) -> float:
 
 
 def _judge(task: Task[Batch], state: _State, settings: TrainingSettings) -> float | None:
+    """Validate; remember the weights if they are the best so far, and stop if there was none better for too long."""
     task.module.eval()
     with torch.no_grad():
         score = task.validate()
@@ -228,8 +232,10 @@ def _save(store: CheckpointFolder, module: nn.Module, optimizer: torch.optim.Opt
     store.save(2 * state.epoch + state.finished, tensors=tensors, meta=meta)
 
 
-def _restore(found: tuple[Tensors, Meta], module: nn.Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
-    tensors, meta = found
+def _restore(
+    checkpoint: tuple[Tensors, Meta], module: nn.Module, optimizer: torch.optim.Optimizer, state: _State
+) -> None:
+    tensors, meta = checkpoint
     module.load_state_dict(tensors["module"])
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors["optimizer"].items():

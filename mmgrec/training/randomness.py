@@ -20,7 +20,7 @@ def seeded(generator: torch.Generator, device: torch.device | None = None) -> It
     devices = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.default_generator.manual_seed(seed)
-        for one in devices:
-            with torch.cuda.device(one):
+        for gpu in devices:
+            with torch.cuda.device(gpu):
                 torch.cuda.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Recall on the validation part, fast enough to be asked after every epoch. Stopping is its only use.
+"""Recall on the validation part, fast enough to be asked after every epoch: for stopping, and for choices of weights.
 
 Results that are reported come from `mmgrec.evaluation`; this agrees with it (a test holds them against each other).
 """
@@ -72,7 +72,7 @@ class ValidationRecall:
         return total / max(len(self), 1)
 
     def _hits(self, top: Tensor, row: Tensor, item: Tensor) -> float:
-        """Sum over users of hits / wanted."""
+        """Sum over a batch's users of found items / wanted items."""
         hit = (top[row] == item[:, None]).any(1).double()
         wanted = torch.bincount(row, minlength=top.shape[0]).clamp_min(1).double()
         return float((hit / wanted[row]).sum())

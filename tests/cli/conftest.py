@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from command_server import Server
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "mmgrec-hash"
@@ -54,12 +55,12 @@ def environment(home: Path | None = None, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def mmgrec(plugin_home: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Command:
+def mmgrec(plugin_home: Path, server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Command:
     """Run ``mmgrec ...`` in an empty folder; what it says of mistakes is held against the messages written down."""
     count = itertools.count(1)
 
     def run(*argv: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
-        done = command(argv, cwd=cwd, env=environment(plugin_home, **env))
+        done = server.run(argv, cwd=cwd, **{"PYTHONPATH": str(plugin_home), **env})
         if done.returncode == 2:
             error = "\n".join(line for line in done.stderr.splitlines() if line.startswith(("error:", "  ")))
             title = f"{request.path.stem}, {request.node.name}, {next(count)}".replace("test_", "").replace("_", " ")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_server import Server
 
 from mmgrec.folder import save_folder
 from mmgrec.settings import toml_text
@@ -102,7 +100,7 @@ def stop(self, stage, done, facts):
         raise KeyboardInterrupt
 
 update = progress.Watcher.update
-for line in sys.stdin:
+for line in sys.argv[1:]:
     argv = json.loads(line)
     if argv[0] == "moved":
         shutil.move(*argv[1:])
@@ -120,22 +118,22 @@ for line in sys.stdin:
 Answer = tuple[int, str, str]  # exit code, stdout, stderr
 
 
-def commands(home: Path, *argvs: tuple[str, ...]) -> list[Answer]:
+Commands = Callable[..., list[Answer]]
+
+
+@pytest.fixture
+def commands(server: Server) -> Commands:
     """Several commands one after the other in one process.
 
     One that begins with "stopped" is stopped in training; ("moved", a, b) moves a file and has no answer.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        input="".join(f"{json.dumps(argv)}\n" for argv in argvs),
-        cwd=home.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [(code, out, err) for code, out, err in map(json.loads, done.stdout.splitlines())]
+
+    def run(home: Path, *argvs: tuple[str, ...]) -> list[Answer]:
+        done = server.run([json.dumps(argv) for argv in argvs], cwd=home.parent, program=CHILD, PYTHONPATH=str(home))
+        assert done.returncode == 0, done.stderr
+        return [(code, out, err) for code, out, err in map(json.loads, done.stdout.splitlines())]
+
+    return run
 
 
 SMALL: dict[str, Any] = {
@@ -177,7 +175,9 @@ def sound_one(home: Path) -> str:
 # --------------------------------------------------------------------------- at import
 
 
-def test_a_plugin_that_is_broken_at_import_is_a_row_and_the_others_work(trials: Any, home: Path, told: Told) -> None:
+def test_a_plugin_that_is_broken_at_import_is_a_row_and_the_others_work(
+    trials: Any, home: Path, told: Told, commands: Commands
+) -> None:
     for name, hooks in AT_IMPORT.items():
         distribution(home, name, hooks)
     distribution(home, "waits", f"import time; time.sleep({WAIT})" + HOOK.format(hook=HASH, name="waits", target="a:B"))
@@ -214,7 +214,7 @@ WARNED = {"decoder-of-nan", "decoder-of-chance", "decoder-of-what-was-seen", "re
           "recommender-of-chance"}  # fmt: skip
 
 
-def test_a_part_that_breaks_its_contract_is_named(trials: Any, home: Path, told: Told) -> None:
+def test_a_part_that_breaks_its_contract_is_named(trials: Any, home: Path, told: Told, commands: Commands) -> None:
     known = {**parts(), **UNIMPORTABLE}
     jobs = {}
     for name, (base, cls, text) in known.items():
@@ -250,7 +250,7 @@ class Part(FileSource):
 """
 
 
-def test_a_reader_that_raises_hinders_no_other(trials: Any, home: Path, told: Told) -> None:
+def test_a_reader_that_raises_hinders_no_other(trials: Any, home: Path, told: Told, commands: Commands) -> None:
     offering(home, "reader", READER, hook="mmgrec_datasets")
     (home.parent / "log.csv").write_text("user,item\n1,a\n1,b\n1,c\n")
     guessed, asked = commands(
@@ -266,7 +266,9 @@ def test_a_reader_that_raises_hinders_no_other(trials: Any, home: Path, told: To
 # --------------------------------------------------------------------------- gone
 
 
-def test_a_plugin_that_has_gone_is_named_and_what_needs_it_not_works(trials: Any, home: Path, told: Told) -> None:
+def test_a_plugin_that_has_gone_is_named_and_what_needs_it_not_works(
+    trials: Any, home: Path, told: Told, commands: Commands
+) -> None:
     trained = job(home, "quantizer", sound_one(home))
     (home.parent / "users.txt").write_text("3\n")
     info, away = next(home.glob("*.dist-info")), home.parent / "gone"
@@ -294,7 +296,7 @@ def test_a_plugin_that_has_gone_is_named_and_what_needs_it_not_works(trials: Any
 IN_A_STUDY = ["quantizer-that-raises", "quantizer-that-exits", "quantizer-of-nothing", "recommender-of-nothing"]
 
 
-def test_a_study_names_what_broke_and_goes_on(trials: Any, home: Path, told: Told) -> None:
+def test_a_study_names_what_broke_and_goes_on(trials: Any, home: Path, told: Told, commands: Commands) -> None:
     models: dict[str, Any] = {"popularity": {}}
     for name in IN_A_STUDY:
         base, cls, text = parts()[name]

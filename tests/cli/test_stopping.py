@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +11,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from command_server import Process, Server
 
 Command = Callable[..., "CompletedProcess[str]"]
 
@@ -24,10 +22,8 @@ def long(small: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def started(argv: tuple[str, ...], home: Path, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(home)}
-    call = [sys.executable, "-c", "from mmgrec_cli.app import main; main()", *argv]
-    process = subprocess.Popen(call, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def started(argv: tuple[str, ...], server: Server, home: Path, cwd: Path) -> Iterator[Process]:
+    process = server.start(argv, cwd=cwd, PYTHONPATH=str(home))
     try:
         yield process
     finally:
@@ -35,7 +31,7 @@ def started(argv: tuple[str, ...], home: Path, cwd: Path) -> Iterator[subprocess
         process.communicate()
 
 
-def until_epoch(run: Path, epoch: int, process: subprocess.Popen[str]) -> None:
+def until_epoch(run: Path, epoch: int, process: Process) -> None:
     """Wait until the log tells that the generator has done so many epochs."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -49,12 +45,12 @@ def until_epoch(run: Path, epoch: int, process: subprocess.Popen[str]) -> None:
 
 
 def test_a_killed_run_resumes_to_the_same_bits(
-    mmgrec: Command, long: tuple[str, ...], plugin_home: Path, tmp_path: Path
+    mmgrec: Command, long: tuple[str, ...], server: Server, plugin_home: Path, tmp_path: Path
 ) -> None:
     whole = mmgrec("run", *long, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     for epoch in (2, 5):  # killed twice
-        with started(("run", *long, "--out", "broken"), plugin_home, tmp_path) as process:
+        with started(("run", *long, "--out", "broken"), server, plugin_home, tmp_path) as process:
             until_epoch(tmp_path / "broken", epoch, process)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
@@ -76,11 +72,12 @@ def test_a_signal_ends_the_run_in_order(
     code: int,
     mmgrec: Command,
     long: tuple[str, ...],
+    server: Server,
     plugin_home: Path,
     tmp_path: Path,
     told: Callable[[str, object], None],
 ) -> None:
-    with started(("run", *long, "--out", "run"), plugin_home, tmp_path) as process:
+    with started(("run", *long, "--out", "run"), server, plugin_home, tmp_path) as process:
         until_epoch(tmp_path / "run", 2, process)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
@@ -102,9 +99,14 @@ def test_a_signal_ends_the_run_in_order(
 
 
 def test_a_second_process_is_refused_and_a_dead_one_forgotten(
-    mmgrec: Command, long: tuple[str, ...], plugin_home: Path, tmp_path: Path, told: Callable[[str, object], None]
+    mmgrec: Command,
+    long: tuple[str, ...],
+    server: Server,
+    plugin_home: Path,
+    tmp_path: Path,
+    told: Callable[[str, object], None],
 ) -> None:
-    with started(("run", *long, "--out", "run"), plugin_home, tmp_path) as process:
+    with started(("run", *long, "--out", "run"), server, plugin_home, tmp_path) as process:
         until_epoch(tmp_path / "run", 1, process)
         process.send_signal(signal.SIGSTOP)
         second = mmgrec("run", *long, "--out", "run")

@@ -8,12 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from command_server import Server
 
 from mmgrec.studies import Study, run_study
+
+Command = Callable[..., "CompletedProcess[str]"]
 
 TINY = """
 seeds = 2
@@ -43,14 +47,18 @@ dim = [[4], [8]]
 """
 
 
-def study(*argv: str, cwd: Path) -> CompletedProcess[str]:
-    call = [sys.executable, "-c", "from mmgrec_cli.app import main; main()", "study", *argv]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="session")
+def study(server: Server) -> Command:
+    """Run ``mmgrec study ...`` in a folder."""
+
+    def run(*argv: str, cwd: Path) -> CompletedProcess[str]:
+        return server.run(["study", *argv], cwd=cwd)
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
+def done(study: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
     """A finished study with a grid. Look, do not touch."""
     home = tmp_path_factory.mktemp("study")
     (home / "tiny.toml").write_text(TINY)
@@ -90,7 +98,7 @@ def test_tuning_tries_every_point_and_takes_the_best_by_validation(
 
 
 def test_the_same_command_makes_nothing_again_and_plan_says_so(
-    done: tuple[Path, CompletedProcess[str]], tmp_path: Path
+    study: Command, done: tuple[Path, CompletedProcess[str]], tmp_path: Path
 ) -> None:
     home, _ = done
     shutil.copytree(home, tmp_path / "home")
@@ -111,7 +119,7 @@ def test_the_same_command_makes_nothing_again_and_plan_says_so(
 
 
 def test_a_killed_study_goes_on_and_ends_in_the_same_figures(
-    done: tuple[Path, CompletedProcess[str]], tmp_path: Path
+    study: Command, done: tuple[Path, CompletedProcess[str]], tmp_path: Path
 ) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     call = [sys.executable, "-c", "from mmgrec_cli.app import main; main()", "study", "tiny.toml", "--out", "out"]
@@ -148,7 +156,7 @@ SHRUNK = [
 ]  # fmt: skip
 
 
-def test_overall_with_two_seeds(tmp_path: Path) -> None:
+def test_overall_with_two_seeds(study: Command, tmp_path: Path) -> None:
     sets = [word for setting in SHRUNK for word in ("--set", setting)]
     process = study("overall", "--seeds", "2", "--grid-size", "1", "--out", "out", "--json", *sets, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
@@ -174,7 +182,7 @@ def test_cells_are_made_on_the_device_that_was_named(tmp_path: Path) -> None:
     assert devices == ["cpu", "meta"]
 
 
-def test_a_failing_model_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_failing_model_is_recorded_and_the_rest_goes_on(study: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
         "seeds = 1\n[data]\nnum_users = 60\nnum_items = 40\n[models.popularity]\n[models.ease]\nmax_items = 3\n"
     )
@@ -218,8 +226,8 @@ def test_mistakes_are_sentences(
     assert sentence in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_list_of_studies_is_instant_and_complete(tmp_path: Path) -> None:
+def test_the_list_of_studies_is_instant_and_complete(study: Command, tmp_path: Path) -> None:
     process = study("--list", "--json", cwd=tmp_path)
-    names = {study["study"] for study in json.loads(process.stdout)}
+    names = {row["study"] for row in json.loads(process.stdout)}
     assert {"overall", "representations", "assignment", "positions", "ablations", "ablations-paper", "layers-heads",
             "catalogue-size", "published-code", "ladder"} <= names  # fmt: skip

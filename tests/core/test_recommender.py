@@ -108,7 +108,7 @@ def test_a_saved_model_ranks_alike(fitted: FittedMMGRec) -> None:
     again = MODEL.restore(load(save(fitted.state())))
     assert tensors_equal(again.state(), fitted.state())
     exclusion = exclusion_of(DATA.train, EVERYONE)
-    mine, other = (one.recommend(EVERYONE, top_k=10, exclusion=exclusion) for one in (fitted, again))
+    mine, other = (model.recommend(EVERYONE, top_k=10, exclusion=exclusion) for model in (fitted, again))
     assert torch.equal(mine.item, other.item)
     assert torch.equal(mine.score, other.score)
 
@@ -125,9 +125,9 @@ def test_an_allow_list_is_kept(fitted: FittedMMGRec) -> None:
     allowed = torch.zeros(DATA.num_items, dtype=torch.bool)
     allowed[[3, 17, 20]] = True
     exclusion = Exclusion(seen=no_exclusion(4).seen, allowed=allowed)
-    found = fitted.recommend(EVERYONE[:4], top_k=5, exclusion=exclusion).item
-    assert found[:, :3].sort(1).values.tolist() == [[3, 17, 20]] * 4
-    assert found[:, 3:].eq(-1).all()
+    item = fitted.recommend(EVERYONE[:4], top_k=5, exclusion=exclusion).item
+    assert item[:, :3].sort(1).values.tolist() == [[3, 17, 20]] * 4
+    assert item[:, 3:].eq(-1).all()
 
 
 def test_another_history_is_read_without_learning_anew(fitted: FittedMMGRec) -> None:
@@ -137,16 +137,16 @@ def test_another_history_is_read_without_learning_anew(fitted: FittedMMGRec) -> 
     after = other.recommend(users, top_k=10, exclusion=no_exclusion(10))
     assert not torch.equal(before.score, after.score)
     assert tensors_equal(
-        {k: v for k, v in other.state().items() if "history" not in k},
-        {k: v for k, v in fitted.state().items() if "history" not in k},
+        {name: value for name, value in other.state().items() if "history" not in name},
+        {name: value for name, value in fitted.state().items() if "history" not in name},
     )
 
 
 def test_a_user_without_a_history_gets_a_list(fitted: FittedMMGRec) -> None:
     nothing = replace(DATA.train, user=DATA.train.user[:0], item=DATA.train.item[:0])
-    found = fitted.with_history(nothing).recommend(EVERYONE[:3], top_k=10, exclusion=no_exclusion(3))
-    assert (found.item >= 0).all()
-    assert found.score.isfinite().all()
+    lists = fitted.with_history(nothing).recommend(EVERYONE[:3], top_k=10, exclusion=no_exclusion(3))
+    assert (lists.item >= 0).all()
+    assert lists.score.isfinite().all()
 
 
 def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_random_state_alone(fitted: FittedMMGRec) -> None:
@@ -191,4 +191,4 @@ def test_a_leak_of_targets_through_the_users_representation_is_told(targets: str
         training=replace(MODEL.training, targets=targets, epochs=0),  # type: ignore[arg-type]
     )
     model.fit(DATA, Context(reporter=heard))
-    assert any("have seen the targets" in one for one in heard.warnings) == leaks
+    assert any("have seen the targets" in warning for warning in heard.warnings) == leaks

@@ -95,12 +95,12 @@ def test_modalities_together_tell_more_than_each_alone(data: Dataset) -> None:
 
 
 def test_each_modality_shows_its_own_factor(data: Dataset) -> None:
-    for place, name in enumerate(data.features):
+    for number, name in enumerate(data.features):
         present = data.has_feature(name)
         table = torch.nn.functional.normalize(data.features[name][present], dim=1)
         same = [cluster[:, None] == cluster[None, :] for cluster in data.latent["item_cluster"][present].unbind(dim=1)]
-        contrast = [float((table @ table.T)[one].mean()) for one in same]
-        assert contrast[place] == max(contrast)
+        contrast = [float((table @ table.T)[pairs].mean()) for pairs in same]
+        assert contrast[number] == max(contrast)
 
 
 def test_features_without_noise_are_linear_in_their_factor() -> None:
@@ -145,7 +145,7 @@ def test_checkerboard_holds_the_missing_item_out() -> None:
 # --------------------------------------------------------------------------- tours
 
 
-def test_everybody_walks_on_along_his_tour() -> None:
+def test_everybody_walks_on_along_their_tour() -> None:
     data = tours(num_users=50, num_items=12, num_tours=3, length=8)
     everything = data.train.merged(data.valid).merged(data.test)
     walk = everything.sequences(torch.arange(50), 8)
@@ -158,8 +158,8 @@ def test_everybody_walks_on_along_his_tour() -> None:
 
 def test_a_tour_visits_every_item() -> None:
     successor = tours(num_items=12, length=3).latent["next"][0]
-    place, visited = 0, set()
+    item, visited = 0, set()
     for _ in range(12):
-        place = int(successor[place])
-        visited.add(place)
+        item = int(successor[item])
+        visited.add(item)
     assert len(visited) == 12

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_server import Server
 
 from mmgrec.runs.experiment import Experiment
+from mmgrec_cli.app import main
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -104,22 +106,19 @@ def test_the_guide_shows_the_files_as_they_are(title: str, text: str) -> None:
         if program.strip()
     ],
 )
-def test_programs_run(page: Path, program: str, tmp_path: Path) -> None:
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    env["PYTHONPATH"] = os.pathsep.join([str(EXAMPLE / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
+def test_programs_run(page: Path, program: str, server: Server, tmp_path: Path) -> None:
+    path = os.pathsep.join([str(EXAMPLE / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = server.run([], cwd=tmp_path, program=program, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_commands_are_spelt_right(line: str) -> None:
+def test_commands_are_spelt_right(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(line, comments=True)[1:]
     words = words[: words.index(">")] if ">" in words else words
-    code = "from mmgrec_cli.app import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--help"])
+    assert end.value.code == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("page", RUN, ids=[page.relative_to(ROOT).as_posix() for page in RUN])

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from annotated_types import Ge
 
 from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
-from mmgrec.folder import SplitRule, load_folder
+from mmgrec.folder import SplitSettings, contents_of, dataset_of
 from mmgrec.interfaces import Context, DatasetSource
 
 __all__ = ["Folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(DatasetSource):
-    """Interactions and items in Parquet, features and graphs in .npy; see the documentation for the columns."""
+class FolderPlace:
+    """Where the data lie; a class of its own, so that this setting comes before those of the split."""
 
     path: str = ""  # the folder
-    split: SplitRule = "auto"  # auto: the given split where there is one, else random
-    split_seed: Annotated[int, Ge(0)] = 0  # of the random split; not the seed of the run
-    k_core: Annotated[int, Ge(0)] = 0  # drop users and items with fewer interactions, repeatedly; 0: keep all
-    modalities: tuple[str, ...] | None = None  # names of feature files; None: all but side information (category)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(SplitSettings, FolderPlace, DatasetSource):
+    """Interactions and items in Parquet, features and graphs in .npy; see the documentation for the columns."""
 
     def load(self, context: Context) -> Dataset:
         if not self.path:
-            raise SettingsError(["the folder source needs a path"], remedy="give --data PATH")
-        return load_folder(
-            self.path,
-            split=self.split,
-            split_seed=self.split_seed,
-            k_core_of=self.k_core,
-            modalities=self.modalities,
-            note=context.reporter.note,
-        )
+            raise SettingsError(
+                ["the folder source needs a path"], remedy="give --data PATH", code="datasets.path-required"
+            )
+        return dataset_of(contents_of(self.path), self, note=context.reporter.note)

@@ -27,9 +27,9 @@ def dataset(**changes: object) -> Dataset:
 
 
 def test_pairs_are_sorted_and_kept_once() -> None:
-    made = pairs((2, 1), (0, 4), (2, 1), (2, 0))
-    assert made.user.tolist() == [0, 2, 2]
-    assert made.item.tolist() == [4, 0, 1]
+    kept = pairs((2, 1), (0, 4), (2, 1), (2, 0))
+    assert kept.user.tolist() == [0, 2, 2]
+    assert kept.item.tolist() == [4, 0, 1]
 
 
 def test_offsets_bound_the_items_of_each_user() -> None:
@@ -37,9 +37,9 @@ def test_offsets_bound_the_items_of_each_user() -> None:
 
 
 def test_degrees_count_users_and_items_without_interactions() -> None:
-    made = pairs((0, 4), (2, 0), (2, 4))
-    assert made.user_degree.tolist() == [1, 0, 2, 0]
-    assert made.item_degree.tolist() == [1, 0, 0, 0, 2]
+    train = pairs((0, 4), (2, 0), (2, 4))
+    assert train.user_degree.tolist() == [1, 0, 2, 0]
+    assert train.item_degree.tolist() == [1, 0, 0, 0, 2]
 
 
 def test_items_of_users_in_any_order_and_repeated() -> None:
@@ -127,9 +127,9 @@ def test_items_without_a_word_lack_the_modality() -> None:
 
 
 def test_bags_count_in_the_fingerprint() -> None:
-    plain, one = dataset(), dataset(bags={"words": words()})
-    other = dataset(bags={"words": words(weight=torch.tensor([1.0, 0.5, 2.0, 3.5]))})
-    assert len({plain.fingerprint, one.fingerprint, other.fingerprint}) == 3
+    plain, tagged = dataset(), dataset(bags={"words": words()})
+    heavier = dataset(bags={"words": words(weight=torch.tensor([1.0, 0.5, 2.0, 3.5]))})
+    assert len({plain.fingerprint, tagged.fingerprint, heavier.fingerprint}) == 3
 
 
 def test_a_bag_of_another_catalogue_is_refused() -> None:
@@ -143,10 +143,10 @@ def timed() -> Interactions:
 
 
 def test_equal_pairs_keep_their_earliest_time() -> None:
-    made = timed()
-    assert made.item.tolist() == [1, 3, 4, 0, 2]
-    assert made.time is not None
-    assert made.time.tolist() == [7, 5, 1, 2, 1]
+    kept = timed()
+    assert kept.item.tolist() == [1, 3, 4, 0, 2]
+    assert kept.time is not None
+    assert kept.time.tolist() == [7, 5, 1, 2, 1]
 
 
 def test_sequences_are_in_the_order_of_time_with_the_newest_rightmost() -> None:

@@ -14,7 +14,7 @@ from mmgrec.data.dataset import Interactions
 from mmgrec.data.splits import TEST, TRAIN, VALID, k_core, leave_one_out_split, random_split, temporal_split
 from mmgrec.errors import DataError
 from mmgrec.folder.contents import FolderContents
-from mmgrec.folder.load import SplitRule, dataset_of
+from mmgrec.folder.load import SplitRule, SplitSettings, dataset_of
 
 users = arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 6))
 seeds = st.integers(0, 2**32 - 1)
@@ -43,8 +43,8 @@ def test_every_row_gets_exactly_one_part(rule, user, seed) -> None:  # type: ign
 def test_users_with_three_rows_keep_one_in_each_part(rule, user, seed) -> None:  # type: ignore[no-untyped-def]
     part = rule(user, seed)
     large = np.flatnonzero(np.bincount(user) >= 3)
-    for place in (TRAIN, VALID, TEST):
-        assert np.isin(large, user[part == place]).all()
+    for which in (TRAIN, VALID, TEST):
+        assert np.isin(large, user[part == which]).all()
 
 
 @every_rule
@@ -96,7 +96,7 @@ def test_users_with_two_rows_stay_in_training(draw) -> None:  # type: ignore[no-
 
 
 def test_k_core_peels_until_it_is_stable() -> None:
-    # item 3 has one user; without it user 2 has one item; without him item 2 has one user
+    # item 3 has one user; without it user 2 has one item; without that user item 2 has one user
     user = np.array([0, 0, 1, 1, 1, 2, 2])
     item = np.array([0, 1, 0, 1, 2, 2, 3])
     assert k_core(user, item, 2).tolist() == [True, True, True, True, False, False, False]
@@ -154,14 +154,14 @@ def test_the_parts_of_any_data_set_are_a_partition(rule: SplitRule) -> None:
             contents = drawn(rng)
             split += 1
             try:
-                data = dataset_of(contents, split=rule, split_seed=seed)
+                data = dataset_of(contents, SplitSettings(split=rule, split_seed=seed))
             except DataError:
                 refused += 1
                 count = np.bincount(contents.user)
                 assert (contents.part != TRAIN).all() if rule == "given" else rule == "random" and count.max() < 3
                 continue
             parts = [key_of(part) for part in (data.train, data.valid, data.test)]
-            everything = [one for part in parts for one in part]
+            everything = [pair for part in parts for pair in part]
             assert len(set(everything)) == len(everything)
             assert sorted(everything) == sorted((contents.user * 10 + contents.item).tolist())
             if data.ordered:
@@ -176,12 +176,12 @@ def in_order(contents: FolderContents, parts: list[list[int]]) -> bool:
     """No training row is newer than a validation row of its user, and none of these newer than a test row."""
     assert contents.timestamp is not None
     key = (contents.user * 10 + contents.item).tolist()
-    rank = {one: place for place, part in enumerate(parts) for one in part}
-    rows = sorted(zip(contents.user.tolist(), contents.timestamp.tolist(), (rank[one] for one in key), strict=True))
+    rank = {pair: number for number, part in enumerate(parts) for pair in part}
+    rows = sorted(zip(contents.user.tolist(), contents.timestamp.tolist(), (rank[pair] for pair in key), strict=True))
     last: dict[int, tuple[int, int]] = {}  # user -> newest time so far of the rows before, by part
-    for user, time, place in rows:
-        before = last.get(user, (time, place))
-        if time > before[0] and place < before[1]:
+    for user, time, number in rows:
+        before = last.get(user, (time, number))
+        if time > before[0] and number < before[1]:
             return False
-        last[user] = (time, max(place, before[1]))
+        last[user] = (time, max(number, before[1]))
     return True

@@ -108,8 +108,10 @@ def test_users_can_be_chosen() -> None:
 
 
 def test_a_part_without_users_is_an_error() -> None:
-    with pytest.raises(DataError, match="no user has an item in the valid part"):
+    with pytest.raises(DataError) as error:
         evaluate(Lowest(), replace(DATA, valid=pairs()), split="valid")
+    assert error.value.code == "evaluation.no-relevant-items"
+    assert "valid part" in str(error.value)
 
 
 def test_history_is_not_touched_where_the_split_has_no_order() -> None:
@@ -178,8 +180,10 @@ def test_scores_that_are_no_numbers_are_invalid() -> None:
 
 
 def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(PluginError, match=r"Fixed: recommend returned \[2, 3\] items, not \[2, 2\]"):
+    with pytest.raises(PluginError) as error:
         evaluate(Fixed([[3, 4, 5], [0, 1, 3]]), DATA, top_k=(2,))
+    assert error.value.code == "guards.wrong-shape"
+    assert "Fixed: recommend returned [2, 3] items, not [2, 2]" in str(error.value)
 
 
 def test_the_report_carries_its_definitions() -> None:
@@ -224,3 +228,11 @@ def test_holm_never_ranks_a_larger_p_below_a_smaller() -> None:
 def test_holm_corrects_step_by_step() -> None:
     tests = [PairedTest(metric="m", difference=0.0, t=0.0, p=p, num_users=9) for p in (0.02, 0.04, 0.01, 0.5)]
     assert [test.p_holm for test in holm(tests)] == pytest.approx([0.06, 0.08, 0.04, 0.5])
+
+
+def test_a_report_says_what_it_holds_in_a_line() -> None:
+    report = evaluate(Lowest(), DATA, top_k=[1])
+    text = repr(report)
+    assert text.startswith("Report(test, train+valid masked, 2 users: recall@1 ")
+    assert "\n" not in text
+    assert len(text) < 120

@@ -30,7 +30,7 @@ NUM_ITEMS = 8
 
 def judged(lists: list[list[int]], relevant: list[list[int]], popularity: list[int] | None = None) -> RankedTruth:
     user = torch.tensor([row for row, items in enumerate(relevant) for _ in items])
-    item = torch.tensor([one for items in relevant for one in items])
+    item = torch.tensor([number for items in relevant for number in items])
     truth = Interactions.of(user, item, num_users=len(relevant), num_items=NUM_ITEMS)
     count = torch.tensor(popularity or [1] * NUM_ITEMS)
     return judge(torch.tensor(lists), torch.arange(len(relevant)), truth, count)
@@ -38,8 +38,8 @@ def judged(lists: list[list[int]], relevant: list[list[int]], popularity: list[i
 
 def test_contains_finds_pairs_and_nothing_else() -> None:
     part = Interactions.of(torch.tensor([0, 1]), torch.tensor([7, 0]), num_users=3, num_items=8)
-    found = contains(part, torch.tensor([0, 1, 2]), torch.tensor([[7, 0, -1], [0, 7, 8], [0, 7, -1]]))
-    assert found.tolist() == [[True, False, False], [True, False, False], [False, False, False]]
+    held = contains(part, torch.tensor([0, 1, 2]), torch.tensor([[7, 0, -1], [0, 7, 8], [0, 7, -1]]))
+    assert held.tolist() == [[True, False, False], [True, False, False], [False, False, False]]
 
 
 def test_contains_of_an_empty_part() -> None:
@@ -117,11 +117,11 @@ def test_agrees_with_ir_measures(seed: int, top_k: int) -> None:
     relevant = Interactions.of(user, item, num_users=num_users, num_items=num_items)
     ours = judge(lists, torch.arange(num_users), relevant, relevant.item_degree)
 
-    qrels: dict[str, dict[str, int]] = {str(one): {} for one in range(num_users)}
-    for one, other in zip(user.tolist(), item.tolist(), strict=True):
-        qrels[str(one)][str(other)] = 1
+    qrels: dict[str, dict[str, int]] = {str(number): {} for number in range(num_users)}
+    for who, what in zip(user.tolist(), item.tolist(), strict=True):
+        qrels[str(who)][str(what)] = 1
     run = {
-        str(one): {str(other): 100.0 - rank for rank, other in enumerate(row)} for one, row in enumerate(lists.tolist())
+        str(who): {str(what): 100.0 - rank for rank, what in enumerate(row)} for who, row in enumerate(lists.tolist())
     }
     theirs = {"recall": R, "precision": P, "ndcg": nDCG, "mrr": RR, "hit-rate": Success}
     for name, measure in theirs.items():

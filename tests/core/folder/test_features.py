@@ -35,8 +35,8 @@ def with_items(folder: Path, **columns: list[Any]) -> Path:
     return folder
 
 
-def cosine(table: np.ndarray, one: int, other: int) -> float:
-    return float(table[one] @ table[other])
+def cosine(table: np.ndarray, left: int, right: int) -> float:
+    return float(table[left] @ table[right])
 
 
 def test_texts_with_common_words_are_near() -> None:
@@ -63,49 +63,52 @@ def test_the_file_is_the_same_each_time_and_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "code", "values"),
     [
-        ({"columns": ["titel"]}, r"there is no column 'titel'; did you mean 'title'"),
-        ({"columns": ["title"], "dim": 7}, "give 6 columns at most, not 7; lower --dim to 6 or less"),
-        ({"columns": ["empty"]}, "the texts have no words"),
-        ({"columns": ["title"], "name": "text"}, "exists already; choose another --name"),
-        ({"columns": ["title"], "name": "../x"}, "is no name for a modality"),
-        ({"columns": ["title"], "method": "image"}, "--method image needs --model"),
-        (
-            {"columns": ["title"], "method": "image", "model": Path("absent")},
-            "absent: is no folder; .* nothing is fetched",
-        ),
+        ({"columns": ["titel"]}, "folder.missing-column", ("'titel'", "'title'")),
+        ({"columns": ["title"], "dim": 7}, "folder.too-many-columns", ("6 columns", "not 7", "--dim to 6")),
+        ({"columns": ["empty"]}, "folder.nothing-described", ("items.parquet",)),
+        ({"columns": ["title"], "name": "text"}, "folder.repeated-name", ("text.npy", "--name")),
+        ({"columns": ["title"], "name": "../x"}, "folder.wrong-modality-name", ("'../x'",)),
+        ({"columns": ["title"], "method": "image"}, "folder.model-required", ("image", "--model")),
+        ({"columns": ["title"], "method": "image", "model": Path("absent")}, "folder.missing-model", ("absent",)),
     ],
+    ids=["column", "dim", "no words", "name taken", "name", "no model", "absent model"],
 )
-def test_mistakes(tmp_path: Path, wanted: Mapping[str, Any], told: str) -> None:
+def test_mistakes(tmp_path: Path, wanted: Mapping[str, Any], code: str, values: tuple[str, ...]) -> None:
     pytest.importorskip("sklearn")
     folder = with_items(tmp_path / "set", title=TEXTS, empty=[])
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError) as error:
         add_features(folder, **{"dim": 3, "name": "mine", **wanted})
+    assert error.value.code == code
+    assert [value for value in values if value not in str(error.value)] == []
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a folder"):
+    with pytest.raises(UserError) as error:
         add_features(tmp_path / "absent")
+    assert error.value.code == "folder.not-a-folder"
 
 
 @pytest.mark.parametrize(
-    ("method", "library", "told"),
+    ("method", "library", "extra"),
     [
-        ("tfidf-svd", "sklearn.decomposition", r"scikit-learn is not installed; pip install 'mmgrec\[features\]'"),
-        ("sentence-transformers", "sentence_transformers", r"pip install 'mmgrec\[text\]'"),
-        ("image", "transformers", r"pip install 'mmgrec\[image\]'"),
+        ("tfidf-svd", "sklearn.decomposition", "features"),
+        ("sentence-transformers", "sentence_transformers", "text"),
+        ("image", "transformers", "image"),
     ],
 )
 def test_absent_libraries_are_told_with_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, library: str, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, library: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     folder = with_items(tmp_path / "set", title=TEXTS)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError) as error:
         add_features(folder, method=method, columns=["title"], name="mine", model=tmp_path)
+    assert error.value.code == "folder.missing-library"
+    assert f"pip install 'mmgrec[{extra}]'" in str(error.value)
 
 
 # --------------------------------------------------------------------------- encoders, played by small classes
@@ -137,12 +140,14 @@ def test_sentences_by_a_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.Mo
     folder = with_items(tmp_path / "set", title=TEXTS)
     model = tmp_path / "model"
     model.mkdir()
-    with pytest.raises(UserError, match=r"the model cannot be loaded \(no model\.safetensors\)"):
+    with pytest.raises(UserError) as error:
         add_features(folder, method="sentence-transformers", columns=["title"], name="mine", model=model)
+    assert error.value.code == "folder.unreadable-model"
+    assert "(no model.safetensors)" in str(error.value)
     (model / "model.safetensors").touch()
-    made = np.load(add_features(folder, method="sentence-transformers", columns=["title"], name="mine", model=model))
-    assert made[:2].tolist() == [[len(TEXTS[0]), 4], [len(TEXTS[1]), 4]]
-    assert made[5].tolist() == [0, 0]
+    table = np.load(add_features(folder, method="sentence-transformers", columns=["title"], name="mine", model=model))
+    assert table[:2].tolist() == [[len(TEXTS[0]), 4], [len(TEXTS[1]), 4]]
+    assert table[5].tolist() == [0, 0]
     assert Encoder.made["local_files_only"] is True
     assert Encoder.made["model_kwargs"] == {"use_safetensors": True}
 
@@ -175,7 +180,7 @@ class Processor:
         return cls()
 
     def __call__(self, images: list[Picture], return_tensors: str) -> dict[str, torch.Tensor]:
-        return {"pixel_values": torch.tensor([[one.value] for one in images])}
+        return {"pixel_values": torch.tensor([[picture.value] for picture in images])}
 
 
 class Network:
@@ -208,9 +213,9 @@ def test_pictures_by_a_model_of_ones_own(
     (folder / "broken.png").write_text("no number")
     heard: list[str] = []
     add_features(folder, method="image", name="mine", model=tmp_path, note=heard.append)
-    made = np.load(folder / "features" / "mine.npy")
-    assert made[0].tolist() == row
-    assert not made[1:].any()
+    table = np.load(folder / "features" / "mine.npy")
+    assert table[0].tolist() == row
+    assert not table[1:].any()
     assert heard[0] == "2 pictures cannot be read and count as missing, 'absent.png' is the first"
 
 
@@ -219,5 +224,7 @@ def test_pictures_do_not_leave_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
     put(monkeypatch, "PIL", Image=Picture)
     put(monkeypatch, "transformers", AutoImageProcessor=Processor, AutoModel=Network)
     folder = with_items(tmp_path / "set", image_path=[path])
-    with pytest.raises(UserError, match="lies outside"):
+    with pytest.raises(UserError) as error:
         add_features(folder, method="image", name="mine", model=tmp_path)
+    assert error.value.code == "folder.outside"
+    assert repr(path) in str(error.value)

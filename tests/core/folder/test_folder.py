@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from mmgrec.data.splits import random_split
 from mmgrec.errors import DataError
 from mmgrec.folder.load import load_folder
 from mmgrec.folder.write import save_folder
+from mmgrec.interfaces import Context
+from mmgrec.registry import Registry
+from mmgrec.settings import build, describe
 from mmgrec.synthetic import planted
 
 pytestmark = pytest.mark.messages
@@ -78,8 +82,11 @@ def test_no_modalities_at_all_can_be_asked_for(write: Write) -> None:
 
 
 def test_unknown_modality_suggests_a_name(write: Write) -> None:
-    with pytest.raises(DataError, match=r"no modality 'vizual'.*'visual'"):
+    with pytest.raises(DataError) as error:
         load_folder(write(), modalities=["vizual"])
+    assert error.value.code == "folder.no-such-modality"
+    assert "'vizual'" in error.value.what
+    assert "'visual'" in error.value.remedy
 
 
 def test_graphs_and_titles_are_read(write: Write) -> None:
@@ -118,13 +125,16 @@ def test_leave_one_out_follows_time(write: Write) -> None:
 
 @pytest.mark.parametrize("rule", ["leave-one-out", "temporal"])
 def test_splits_by_time_need_timestamps(write: Write, rule: str) -> None:
-    with pytest.raises(DataError, match="no timestamp column"):
+    with pytest.raises(DataError) as error:
         load_folder(write(timestamp=None), split=rule)  # type: ignore[arg-type]
+    assert error.value.code == "folder.no-timestamps"
+    assert repr(rule) in str(error.value)
 
 
 def test_a_given_split_must_exist(write: Write) -> None:
-    with pytest.raises(DataError, match="no split column"):
+    with pytest.raises(DataError) as error:
         load_folder(write(split=None), split="given")
+    assert error.value.code == "folder.no-split"
 
 
 def test_k_core_renumbers_and_keeps_names(write: Write) -> None:
@@ -148,15 +158,20 @@ def test_k_core_points_a_lost_neighbour_at_the_item_itself(write: Write) -> None
 
 
 def test_an_empty_k_core_is_refused(write: Write) -> None:
-    with pytest.raises(DataError, match="9-core is empty"):
+    with pytest.raises(DataError) as error:
         load_folder(write(), k_core_of=9)
+    assert error.value.code == "folder.empty-k-core"
+    assert "9-core" in str(error.value)
 
 
 def test_errors_come_before_everything_else(write: Write) -> None:
     folder = write()
     np.save(folder / "features" / "category.npy", np.full((6, 2), np.nan, dtype=np.float32))
-    with pytest.raises(DataError, match=r"features/category\.npy: row 0 holds nan"):
+    with pytest.raises(DataError) as error:
         load_folder(folder, modalities=["nonsense"])
+    assert error.value.code == "folder.not-finite"
+    assert error.value.where == "features/category.npy"
+    assert "row 0 holds nan" in error.value.what
 
 
 def test_saved_data_load_the_same(tmp_path: Path) -> None:
@@ -177,8 +192,9 @@ def test_names_survive_saving(write: Write, tmp_path: Path) -> None:
 
 def test_saving_never_overwrites(write: Write) -> None:
     folder = write()
-    with pytest.raises(DataError, match="not an empty folder"):
+    with pytest.raises(DataError) as error:
         save_folder(load_folder(folder), folder)
+    assert error.value.code == "folder.not-empty"
 
 
 def bagged(folder: Path, *, words: list[str] | None = None) -> Path:
@@ -236,12 +252,34 @@ def test_a_failed_save_leaves_nothing_behind(write: Write, tmp_path: Path, monke
 
     monkeypatch.setattr(np, "save", full)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(DataError, match=r"cannot be written.*No space left"):
+    with pytest.raises(DataError) as error:
         save_folder(data, tmp_path / "copy")
+    assert error.value.code == "folder.cannot-write"
+    assert "No space left" in str(error.value)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_split_without_training_rows_is_refused(write: Write) -> None:
     folder = write(user=np.arange(16, dtype=np.int32), item=np.zeros(16, dtype=np.int32), split=None)
-    with pytest.raises(DataError, match="nothing to train on"):
+    with pytest.raises(DataError) as error:
         load_folder(folder)
+    assert error.value.code == "folder.nothing-to-train-on"
+
+
+def test_a_source_gives_itself_as_the_settings_of_the_split(write: Write) -> None:
+    """The settings in their order: what a run writes down, and what `mmgrec config show` prints."""
+    registry = Registry.discover(environ={})
+    folder, csv = (registry.load("dataset", name) for name in ("folder", "csv"))
+    shared = ["split", "split_seed", "k_core", "modalities"]
+    assert [field.name for field in fields(folder)] == ["path", *shared]
+    assert [field.name for field in fields(csv)][:6] == ["path", "min_rating", *shared]
+    assert {row.name: row.comment for row in describe(folder)}["k_core"].startswith("drop users and items")
+    source = build(folder, {"path": str(write()), "split": "leave-one-out", "k_core": 2, "modalities": ["category"]})
+    data = source.load(Context())
+    assert (
+        data.fingerprint
+        == load_folder(source.path, split="leave-one-out", k_core_of=2, modalities=["category"]).fingerprint
+    )
+    assert data.ordered
+    assert data.num_items == 5
+    assert [*data.features] == ["category"]

@@ -41,7 +41,7 @@ def below(prefix: tuple[int, ...]) -> list[int]:
 def children_of_all(level: int) -> Children:
     """The children of every prefix, once each."""
     prefixes, mine = nodes(level - 1), nodes(level)
-    pairs = [(prefixes.index(node[:-1]), place) for place, node in enumerate(mine)]
+    pairs = [(prefixes.index(node[:-1]), number) for number, node in enumerate(mine)]
     row, node = torch.tensor(pairs).T
     return Children(row=row, node=node, level=level, num_rows=len(prefixes))
 
@@ -57,8 +57,8 @@ def tree(gain: float = 1.0, *, item: Tensor = ITEM, moment_axes: int = 0) -> Tre
 def disturbed(head: Head) -> Head:
     """All that is trained, away from its start."""
     with torch.no_grad():
-        for place, parameter in enumerate(head.parameters()):
-            parameter.add_(torch.randn(parameter.shape, generator=generator(20 + place)))
+        for number, parameter in enumerate(head.parameters()):
+            parameter.add_(torch.randn(parameter.shape, generator=generator(20 + number)))
     return head
 
 
@@ -70,17 +70,17 @@ def tokens() -> TokensHead:
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_untrained_tree_is_the_tree_of_centroids(level: int) -> None:
     h = states(level)
-    found = tree().log_prob(h, children_of_all(level))
+    log_prob = tree().log_prob(h, children_of_all(level))
     wanted = []
-    for place, prefix in enumerate(nodes(level - 1)):
+    for row, prefix in enumerate(nodes(level - 1)):
         logit = {
-            node: float(h[place].double() @ ITEM[below(node)].double().mean(0)) + math.log(len(below(node)))
+            node: float(h[row].double() @ ITEM[below(node)].double().mean(0)) + math.log(len(below(node)))
             for node in nodes(level)
             if node[:-1] == prefix
         }
         total = math.log(sum(math.exp(value) for value in logit.values()))
         wanted += [value - total for value in logit.values()]
-    torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(log_prob, torch.tensor(wanted), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -88,17 +88,17 @@ def test_the_trained_tree_adds_token_vectors_and_biases(level: int) -> None:
     head = tree()
     disturbed(head)
     h = states(level)
-    found = head.log_prob(h, children_of_all(level))
+    log_prob = head.log_prob(h, children_of_all(level))
     wanted: list[float] = []
-    for place, prefix in enumerate(nodes(level - 1)):
+    for row, prefix in enumerate(nodes(level - 1)):
         mine = [node for node in nodes(level) if node[:-1] == prefix]
         logit = []
         for node in mine:
             own = head.inner[level][nodes(level).index(node)] if level < 2 else ITEM[below(node)[0]]
             vector = head.codeword[level][node[-1]] + own
-            logit.append(h[place] @ vector + head.bias[level][node[-1]] + math.log(len(below(node))))
+            logit.append(h[row] @ vector + head.bias[level][node[-1]] + math.log(len(below(node))))
         wanted += torch.stack(logit).log_softmax(0).tolist()
-    torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(log_prob, torch.tensor(wanted), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -110,11 +110,11 @@ def test_with_moments_the_untrained_tree_is_right_to_second_order(level: int) ->
     def wrong(t: float, axes: int) -> float:
         head = tree(item=item, moment_axes=axes)
         squares = (t * h @ head.axes).square()
-        found = head.log_prob(torch.cat([t * h, squares], dim=1), children).detach().double()
+        log_prob = head.log_prob(torch.cat([t * h, squares], dim=1), children).detach().double()
         exact = [math.log(sum(math.exp(t * float(h[row] @ item[i])) for i in below(nodes(level)[node])))
                  for row, node in zip(children.row.tolist(), children.node.tolist(), strict=True)]  # fmt: skip
         whole = torch.zeros(children.num_rows).double().index_add(0, children.row, torch.tensor(exact).double().exp())
-        return float((found - (torch.tensor(exact).double() - whole.log()[children.row])).abs().max())
+        return float((log_prob - (torch.tensor(exact).double() - whole.log()[children.row])).abs().max())
 
     assert wrong(0.2, 1) < 0.2 * wrong(0.2, 0)
     assert wrong(0.2, 0) / wrong(0.1, 0) == pytest.approx(4, abs=1)
@@ -135,8 +135,8 @@ def test_the_state_holds_its_squares_along_the_axes() -> None:
 def test_probabilities_of_existing_children_sum_to_one(level: int) -> None:
     head = disturbed(tree())
     children = children_of_all(level)
-    found = head.log_prob(30 * states(level), children).exp()
-    total = torch.zeros(children.num_rows).index_add(0, children.row, found)
+    probability = head.log_prob(30 * states(level), children).exp()
+    total = torch.zeros(children.num_rows).index_add(0, children.row, probability)
     torch.testing.assert_close(total, torch.ones(children.num_rows))
 
 
@@ -153,10 +153,8 @@ def test_tokens_are_normalised_over_the_whole_vocabulary(level: int) -> None:
 def test_a_prefix_may_be_asked_several_times() -> None:
     head, h = disturbed(tree()), torch.randn(3, DIM, generator=generator(8))
     once = [
-        head.log_prob(
-            h[[place]], Children(row=torch.zeros(3).long(), node=torch.tensor([4, 5, 6]), level=2, num_rows=1)
-        )
-        for place in range(3)
+        head.log_prob(h[[row]], Children(row=torch.zeros(3).long(), node=torch.tensor([4, 5, 6]), level=2, num_rows=1))
+        for row in range(3)
     ]
     row = torch.arange(3).repeat_interleave(3)
     both = head.log_prob(h, Children(row=row, node=torch.tensor([4, 5, 6] * 3), level=2, num_rows=3))

@@ -43,16 +43,16 @@ def network(position: PositionalScheme | None = None, **settings: Any) -> Networ
     """A network all of whose parameters are away from their start, in float64 and evaluation mode."""
     table = rec_ids()
     with seeded(generator(3)):
-        made = Network(
+        net = Network(
             NetworkSettings(**{**SMALL, **settings}),
             representations=representations(),
             rec_ids=table,
             trie=Trie.of(table),
             position=position or RelationAware(),
         )
-        for parameter in made.parameters():
+        for parameter in net.parameters():
             parameter.data.add_(0.2 * torch.randn(parameter.shape))
-    return made.double().eval()
+    return net.double().eval()
 
 
 USERS = torch.tensor([4, 0, 5])
@@ -67,14 +67,14 @@ SHAPES = [
 ]
 
 
-def told(net: Network, level: int, state: Tensor) -> Tensor:
+def scored(net: Network, level: int, state: Tensor) -> Tensor:
     scores = net.head.scores(level, state)
     if isinstance(scores, TokenScores):
         return scores.logits
     return scores.state @ scores.vectors.T + scores.bias
 
 
-@pytest.mark.parametrize("settings", SHAPES, ids=lambda one: "-".join(map(str, one.values())))
+@pytest.mark.parametrize("settings", SHAPES, ids=lambda settings: "-".join(map(str, settings.values())))
 @torch.no_grad()
 def test_step_by_step_equals_all_at_once(settings: dict[str, Any]) -> None:
     net, beams = network(**settings), 6
@@ -93,13 +93,13 @@ def test_step_by_step_equals_all_at_once(settings: dict[str, Any]) -> None:
             tokens = tokens.gather(1, order[..., None].expand(-1, -1, 3))
             state = state.gather(1, order[..., None, None].expand(state.shape))
             scores = stepper.advance(parent, tokens[..., level - 1])
-        wanted = told(net, level, state[:, :, level] if level else state[:, :1, 0])
-        found = (
+        wanted = scored(net, level, state[:, :, level] if level else state[:, :1, 0])
+        logits = (
             scores.logits
             if isinstance(scores, TokenScores)
             else torch.einsum("bwd,vd->bwv", scores.state, scores.vectors) + scores.bias
         )
-        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(logits, wanted, rtol=1e-9, atol=1e-9)
 
 
 @torch.no_grad()
@@ -143,7 +143,7 @@ def test_a_token_does_not_see_what_comes_after_it() -> None:
     tokens = torch.zeros(3, 1, 3, dtype=torch.int64)
     other = tokens.clone()
     other[..., 1] = 2  # of level 1: level 2 alone may change
-    states = [net.decode(memory, one, torch.arange(3).expand(3, -1)) for one in (tokens, other)]
+    states = [net.decode(memory, each, torch.arange(3).expand(3, -1)) for each in (tokens, other)]
     torch.testing.assert_close(states[0][:, :2], states[1][:, :2], rtol=1e-12, atol=1e-12)
     assert not torch.allclose(states[0][:, 2], states[1][:, 2])
     other[..., 2] = 1  # the last token is never an input
@@ -182,9 +182,9 @@ def test_padding_changes_nothing(scheme: PositionalScheme, norm: str) -> None:
 def test_others_in_the_batch_change_nothing(scheme: PositionalScheme) -> None:
     net = network(scheme)
     together = outputs(net, HISTORY)
-    for place in range(3):
-        alone = outputs(net, HISTORY[[place]], USERS[[place]])
-        torch.testing.assert_close(alone[0], together[place], rtol=1e-9, atol=1e-9)
+    for row in range(3):
+        alone = outputs(net, HISTORY[[row]], USERS[[row]])
+        torch.testing.assert_close(alone[0], together[row], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("scheme", SETS, ids=repr)
@@ -236,15 +236,15 @@ def test_learnt_inputs_do_not_read_the_representations_of_items() -> None:
     assert torch.equal(outputs(net, HISTORY), before)
 
 
-@pytest.mark.parametrize("settings", SHAPES, ids=lambda one: "-".join(map(str, one.values())))
+@pytest.mark.parametrize("settings", SHAPES, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_every_parameter_gets_a_gradient(settings: dict[str, Any]) -> None:
     net = network(**settings)
     memory = net.encode(USERS, HISTORY)
     tokens = rec_ids().token[torch.arange(30)].expand(3, 30, 3)
     state = net.decode(memory, tokens, torch.arange(90).expand(3, -1)).view(3, 30, 3, -1)
-    told_all = [told(net, level, state[:, :, level]).pow(2).sum() for level in range(3)]
-    torch.stack(told_all).sum().backward()
-    assert [name for name, one in net.named_parameters() if one.grad is None or not one.grad.any()] == []
+    totals = [scored(net, level, state[:, :, level]).pow(2).sum() for level in range(3)]
+    torch.stack(totals).sum().backward()
+    assert [name for name, weights in net.named_parameters() if weights.grad is None or not weights.grad.any()] == []
 
 
 def test_buffers_that_follow_from_the_inputs_are_not_saved() -> None:
@@ -277,10 +277,10 @@ def test_levels_may_share_one_vocabulary() -> None:
     shared, apart = network(head="tokens", shared_vocabulary=True), network(head="tokens")
     assert shared.token_table.num_embeddings == max(SIZES)
     assert apart.token_table.num_embeddings == sum(SIZES)
-    assert len({id(one.weight) for one in shared.head.logits}) == 1  # type: ignore[attr-defined]
-    assert len({id(one.weight) for one in apart.head.logits}) == len(SIZES)  # type: ignore[attr-defined]
+    assert len({id(layer.weight) for layer in shared.head.logits}) == 1  # type: ignore[attr-defined]
+    assert len({id(layer.weight) for layer in apart.head.logits}) == len(SIZES)  # type: ignore[attr-defined]
     state = torch.randn(2, 3, 8, dtype=torch.float64)
-    assert torch.equal(told(shared, 0, state), told(shared, 2, state))
+    assert torch.equal(scored(shared, 0, state), scored(shared, 2, state))
 
 
 def test_with_a_shared_vocabulary_one_level_at_a_time_still_equals_all_at_once() -> None:
@@ -293,12 +293,12 @@ def test_with_a_shared_vocabulary_one_level_at_a_time_still_equals_all_at_once()
     steps += [stepper.advance(torch.zeros(3, 1, dtype=torch.int64), tokens[..., level]) for level in (0, 1)]
     for level, step in enumerate(steps):
         assert isinstance(step, TokenScores)
-        torch.testing.assert_close(step.logits[:, 0], told(net, level, at_once[:, level]))
+        torch.testing.assert_close(step.logits[:, 0], scored(net, level, at_once[:, level]))
 
 
 def test_layer_norms_may_be_left_untrained() -> None:
     def norms(net: Network) -> set[bool]:
-        kinds = [one for one in net.modules() if isinstance(one, torch.nn.LayerNorm)]
-        return {p.requires_grad for one in kinds for p in one.parameters()}
+        norms = [module for module in net.modules() if isinstance(module, torch.nn.LayerNorm)]
+        return {weights.requires_grad for norm in norms for weights in norm.parameters()}
 
     assert (norms(network(train_norms=False)), norms(network())) == ({False}, {True})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmgrec.generator.ragged import _BLOCK, ragged_dot
+from mmgrec.generator.ragged import BLOCK, ragged_dot
 
 
 def pairs(
@@ -24,15 +24,15 @@ def gradients(out: Tensor, x: Tensor, y: Tensor, seed: int = 9) -> tuple[Tensor,
     return torch.autograd.grad((out * weight.to(out.dtype)).sum(), (x, y))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("num_pairs", [0, 1, 40, _BLOCK, 2 * _BLOCK + 17])
+@pytest.mark.parametrize("num_pairs", [0, 1, 40, BLOCK, 2 * BLOCK + 17])
 def test_values_and_gradients_are_those_of_the_gather(num_pairs: int) -> None:
     x, y, row, column = pairs(num_pairs)
-    exact_x, exact_y = (one.detach().double().requires_grad_() for one in (x, y))
+    exact_x, exact_y = (side.detach().double().requires_grad_() for side in (x, y))
     exact = (exact_x[row] * exact_y[column]).sum(1)
     out = ragged_dot(x, y, row, column)
     torch.testing.assert_close(out, exact.float())
-    for found, wanted in zip(gradients(out, x, y), gradients(exact, exact_x, exact_y), strict=True):
-        torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-4)
+    for gradient, wanted in zip(gradients(out, x, y), gradients(exact, exact_x, exact_y), strict=True):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_double_precision_passes_gradcheck() -> None:

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmgrec.generator import heads
-from mmgrec.generator import recording as cuda_graph
+from mmgrec.generator import recording
+from mmgrec.generator.heads import Sources
 from mmgrec.generator.history import fixed_history
 from mmgrec.generator.host_reads import HostRead, NoHostReads
 from mmgrec.generator.layers import NetworkSettings
@@ -73,8 +73,8 @@ def in_place(run: Callable[[], Answer]) -> Callable[[], Answer]:
     answer = run()
 
     def replay() -> Answer:
-        for place, given in zip(answer, run(), strict=True):
-            place.copy_(given)
+        for old, new in zip(answer, run(), strict=True):
+            old.copy_(new)
         return answer
 
     return replay
@@ -86,9 +86,9 @@ def _no_gradients() -> Iterator[None]:
         yield
 
 
-def assert_same(found: Answer, wanted: Answer) -> None:
-    torch.testing.assert_close(found[1], wanted[1], atol=1e-5, rtol=1e-5)
-    assert torch.equal(found[0], wanted[0])
+def assert_same(answer: Answer, wanted: Answer) -> None:
+    torch.testing.assert_close(answer[1], wanted[1], atol=1e-5, rtol=1e-5)
+    assert torch.equal(answer[0], wanted[0])
 
 
 def steps(network: Network, trie: Trie, asked: Question, top_k: int = 5) -> Answer:
@@ -116,9 +116,9 @@ def test_an_allow_list_may_change_between_batches_and_in_place() -> None:
     allowed = torch.arange(DATA.num_items) % 2 == 0
     for users in (torch.arange(8), torch.arange(8, 16)):
         asked = question(users, allowed=allowed)
-        found = recorded.search(network, trie, DECODER, asked, top_k=5)
-        assert_same(found, steps(network, trie, asked))
-        assert not (found[0] % 2).any()
+        answer = recorded.search(network, trie, DECODER, asked, top_k=5)
+        assert_same(answer, steps(network, trie, asked))
+        assert not (answer[0] % 2).any()
         allowed[:10] = False
     asked = question(torch.arange(8), allowed=~allowed)
     assert_same(recorded.search(network, trie, DECODER, asked, top_k=5), steps(network, trie, asked))
@@ -151,12 +151,12 @@ def test_weights_that_change_in_place_are_followed() -> None:
     assert_same(after, steps(network, trie, asked))
 
 
-def reading_where_it_was_told(run: Callable[[], Answer]) -> Callable[[], Answer]:
-    """A recorder that, as a graph, makes nothing anew: what a head keeps stays what it was when it is replayed."""
+def reading_the_same_memory(run: Callable[[], Answer]) -> Callable[[], Answer]:
+    """A recorder that, as a graph, makes nothing anew: what a head has cached stays what it was when it is replayed."""
 
     def replay() -> Answer:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(heads._Sources, "still", lambda self, parts: True)
+            patch.setattr(Sources, "unchanged", lambda self, tensors: True)
             return run()
 
     run()
@@ -164,15 +164,15 @@ def reading_where_it_was_told(run: Callable[[], Answer]) -> Callable[[], Answer]
 
 
 @pytest.mark.parametrize("what", ["codeword.1", "inner.0", "bias.2"])
-def test_vectors_that_the_head_keeps_are_refreshed_before_a_replay(what: str) -> None:
+def test_vectors_that_the_head_caches_are_refreshed_before_a_replay(what: str) -> None:
     network, trie = model()
-    recorded = RecordedSearch(reading_where_it_was_told)
+    recorded = RecordedSearch(reading_the_same_memory)
     asked = question(torch.arange(8))
     before = recorded.search(network, trie, DECODER, asked, top_k=5)
     network.head.get_parameter(what).mul_(-3)
     after = recorded.search(network, trie, DECODER, asked, top_k=5)
     assert not torch.equal(before[1], after[1])
-    assert_same(after, steps(copy.deepcopy(network), trie, asked))  # the copy keeps nothing
+    assert_same(after, steps(copy.deepcopy(network), trie, asked))  # the copy has cached nothing
     for weights in network.train().parameters():
         weights.grad = torch.ones_like(weights)
     torch.optim.AdamW(network.parameters(), lr=0.1, fused=True).step()  # counts up no tensor's version
@@ -219,19 +219,19 @@ def test_weights_in_another_place_are_recorded_anew() -> None:
 
 
 def test_the_recording_unused_for_longest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graph, "MOST_RECORDINGS", 2)
+    monkeypatch.setattr(recording, "MOST_RECORDINGS", 2)
     network, trie = model()
-    made = 0
+    recordings = 0
 
     def counting(run: Callable[[], Answer]) -> Callable[[], Answer]:
-        nonlocal made
-        made += 1
+        nonlocal recordings
+        recordings += 1
         return in_place(run)
 
     recorded = RecordedSearch(counting)
     for count in (1, 2, 1, 4, 1):  # 2 makes room for 4
         recorded.search(network, trie, DECODER, question(torch.arange(count)), top_k=5)
-    assert (made, len(recorded)) == (3, 2)
+    assert (recordings, len(recorded)) == (3, 2)
 
 
 # --------------------------------------------------------------------------- step by step, with a note
@@ -251,8 +251,8 @@ def test_a_recording_that_fails_is_told_once_and_searched_step_by_step() -> None
     network, trie = model()
     recorded, asked = RecordedSearch(failing), question(torch.arange(8))
     with pytest.warns(RuntimeWarning, match="not recorded in a CUDA graph: recording failed"):
-        found = recorded.search(network, trie, DECODER, asked, top_k=5)
-    assert_same(found, steps(network, trie, asked))
+        answer = recorded.search(network, trie, DECODER, asked, top_k=5)
+    assert_same(answer, steps(network, trie, asked))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         recorded.search(network, trie, DECODER, asked, top_k=5)
@@ -271,9 +271,9 @@ def test_more_beams_than_the_kernel_takes_are_searched_step_by_step() -> None:
 def test_a_decoder_without_a_static_search_is_left_alone() -> None:
     network, trie = model()
     recorded, asked = RecordedSearch(in_place), question(torch.arange(8))
-    found = recorded.search(network, trie, Exact(), asked, top_k=5)
+    item, _ = recorded.search(network, trie, Exact(), asked, top_k=5)
     assert (len(recorded), recorded.notes) == (0, ["Exact has no static search"])
-    assert (found[0] >= 0).all()
+    assert (item >= 0).all()
 
 
 def test_a_seen_item_beyond_the_trie_is_still_refused() -> None:
@@ -308,10 +308,10 @@ def imagined(x: Tensor) -> Tensor:
 def imagined_network(network: Network) -> Network:
     """In place."""
     for module in network.modules():
-        for name, weights in module._parameters.items():
-            module._parameters[name] = None if weights is None else nn.Parameter(imagined(weights), requires_grad=False)
-        for name, values in module._buffers.items():
-            module._buffers[name] = None if values is None else imagined(values)
+        for name, weights in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(module, name, nn.Parameter(imagined(weights), requires_grad=False))
+        for name, values in list(module.named_buffers(recurse=False, remove_duplicate=False)):
+            setattr(module, name, imagined(values))
     return network
 
 

@@ -1,4 +1,4 @@
-"""The hybrid ranks the search's candidates by both models, and validation chooses how much of each."""
+"""Re-ranking orders the search's candidates by both models, and validation chooses how much of each."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_items_of_the_history_speak_for_a_candidate() -> None:
     assert score.tolist() == [[24, 18, NONE], [2, 2, 2]]
 
 
-class Told(Quantizer):
+class Known(Quantizer):
     """The planted tastes, and codes that say little."""
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
@@ -105,7 +105,7 @@ DATA = planted(num_users=90, num_items=50, mean_interactions=12, seed=3)
 
 def model(*weight: float, item_weight: tuple[float, ...] = (0.0,)) -> MMGRec:
     return MMGRec(
-        quantizer=Told(),
+        quantizer=Known(),
         collisions=ByPopularity(),
         position=NoPosition(),
         decoder=TrieBeam(num_beams=50),
@@ -133,21 +133,21 @@ def test_an_untrained_generator_is_helped_by_what_the_representations_know() -> 
 def test_a_great_weight_gives_the_order_of_the_inner_products() -> None:
     fitted = model(1e6).fit(DATA, Context())
     users = torch.arange(DATA.num_users)
-    found = fitted.recommend(users, top_k=10, exclusion=exclusion_of(DATA.train, users))
+    lists = fitted.recommend(users, top_k=10, exclusion=exclusion_of(DATA.train, users))
     scores = DATA.latent["user_taste"] @ DATA.latent["item_meaning"].T
     scores[DATA.train.user, DATA.train.item] = NONE
-    assert torch.equal(found.item, scores.topk(10).indices)
+    assert torch.equal(lists.item, scores.topk(10).indices)
 
 
 def test_a_great_item_weight_gives_the_order_of_ease() -> None:
     fitted = model(0.0, item_weight=(1e6,)).fit(DATA, Context())
     users = torch.arange(DATA.num_users)
-    found = fitted.recommend(users, top_k=10, exclusion=exclusion_of(DATA.train, users))
+    lists = fitted.recommend(users, top_k=10, exclusion=exclusion_of(DATA.train, users))
     seen = torch.zeros(DATA.num_users, DATA.num_items)
     seen[DATA.train.user, DATA.train.item] = 1
     scores = seen @ ease_weights(DATA.train, l2=200.0, device=torch.device("cpu"))
     scores[seen.bool()] = NONE
-    assert (found.item == scores.topk(10).indices).float().mean() > 0.99  # sums in another order
+    assert (lists.item == scores.topk(10).indices).float().mean() > 0.99  # sums in another order
 
 
 def test_validation_chooses_among_all_pairs_and_the_best_is_taken() -> None:
@@ -159,16 +159,18 @@ def test_validation_chooses_among_all_pairs_and_the_best_is_taken() -> None:
 
 def test_too_many_items_for_item_weights_are_told_before_anything_is_trained() -> None:
     method = replace(model(0.0), rescoring=Rescoring(item_weight=(1.0,), max_items=49))
-    with pytest.raises(SettingsError, match=r"50² weights, but max_items is 49"):
+    with pytest.raises(SettingsError) as error:
         method.fit(DATA, Context())
+    assert error.value.code == "generator.too-many-items"
+    assert "50² weights, but max_items is 49" in str(error.value)
 
 
 def test_weight_zero_is_the_search_alone() -> None:
     users = torch.arange(5)
     exclusion = Exclusion(seen=DATA.train.padded(users))
     first, second = (
-        one.fit(DATA, Context()).recommend(users, top_k=10, exclusion=exclusion)
-        for one in (model(0.0), replace(model(0.0), rescoring=Rescoring()))
+        method.fit(DATA, Context()).recommend(users, top_k=10, exclusion=exclusion)
+        for method in (model(0.0), replace(model(0.0), rescoring=Rescoring()))
     )
     assert torch.equal(first.item, second.item)
     assert torch.equal(first.score, second.score)

@@ -37,7 +37,7 @@ def interactions(degrees: list[int], seed: int = 0) -> Interactions:
     return Interactions.of(user, item, num_users=len(degrees), num_items=NUM_ITEMS)
 
 
-DEGREES = [place % 13 for place in range(NUM_USERS)]  # users without, with one, and with more than T items
+DEGREES = [user % 13 for user in range(NUM_USERS)]  # users without, with one, and with more than T items
 NONE = interactions([0] * NUM_USERS)
 DATA = Dataset(name="made", train=interactions(DEGREES), valid=NONE, test=NONE)
 
@@ -55,7 +55,7 @@ def representations(user: Tensor | None = None) -> Representations:
     )
 
 
-def task(
+def make_task(
     *, network: dict[str, Any] | None = None, teacher: Representations | None = None, **settings: Any
 ) -> GeneratorTask:
     table, given = rec_ids(), teacher or representations()
@@ -98,25 +98,25 @@ OBSERVED: dict[str, Any] = {"targets": "interactions", "network": {"user_input":
 
 @pytest.mark.parametrize("targets", ["teacher", "interactions"])
 def test_an_epoch_has_every_user_with_training_items_once(targets: str) -> None:
-    made = task(targets=targets)
+    task = make_task(targets=targets)
     for epoch in range(3):
-        batches = list(made.batches(epoch, generator(epoch)))
-        assert len(batches) == made.steps_per_epoch()
+        batches = list(task.batches(epoch, generator(epoch)))
+        assert len(batches) == task.steps_per_epoch()
         users = torch.cat([batch.user for batch in batches])
         assert sorted(users.tolist()) == [user for user, degree in enumerate(DEGREES) if degree]
 
 
 def test_epochs_come_in_another_order() -> None:
-    made = task()
-    first, second = (torch.cat([b.user for b in made.batches(0, generator(seed))]) for seed in (1, 2))
+    task = make_task()
+    first, second = (torch.cat([b.user for b in task.batches(0, generator(seed))]) for seed in (1, 2))
     assert not torch.equal(first, second)
 
 
 def test_a_target_is_never_in_its_own_input() -> None:
-    made = task(**OBSERVED, targets_per_user=5)
+    task = make_task(**OBSERVED, targets_per_user=5)
     lone = 0
     for epoch in range(40):
-        for batch in made.batches(epoch, generator(epoch)):
+        for batch in task.batches(epoch, generator(epoch)):
             for user, history, target in zip(batch.user.tolist(), batch.history, batch.target, strict=True):
                 read, wanted = items_of(history), items_of(target)
                 assert not read & wanted
@@ -128,9 +128,9 @@ def test_a_target_is_never_in_its_own_input() -> None:
 
 
 def test_shares_of_input_and_targets_are_kept() -> None:
-    made = task(**OBSERVED, targets_per_user=99, input_share=0.5, target_share=0.25)
+    task = make_task(**OBSERVED, targets_per_user=99, input_share=0.5, target_share=0.25)
     for epoch in range(10):
-        for batch in made.batches(epoch, generator(epoch)):
+        for batch in task.batches(epoch, generator(epoch)):
             for user, target in zip(batch.user.tolist(), batch.target, strict=True):
                 share = len(items_of(target)) / DEGREES[user]
                 slack = 0.5 / DEGREES[user]  # of rounding
@@ -139,19 +139,19 @@ def test_shares_of_input_and_targets_are_kept() -> None:
 
 @pytest.mark.parametrize("targets", ["teacher", "interactions"])
 def test_long_histories_are_subsampled_anew_at_each_step(targets: str) -> None:
-    made = task(targets=targets)
+    task = make_task(targets=targets)
     user = DEGREES.index(12)
     read = set()
     for epoch in range(8):
-        for batch in made.batches(epoch, generator(epoch)):
+        for batch in task.batches(epoch, generator(epoch)):
             for row, history in zip(batch.user.tolist(), batch.history, strict=True):
                 if row == user:
                     read.add(frozenset(items_of(history)))
     assert len(read) >= 7
-    assert all(one <= history_of(user) for one in read)
+    assert all(sample <= history_of(user) for sample in read)
     assert max(map(len, read)) <= 6
     if targets == "teacher":
-        assert {len(one) for one in read} == {6}
+        assert {len(sample) for sample in read} == {6}
     assert len(frozenset.union(*read)) == 12
 
 
@@ -169,8 +169,8 @@ def test_histories_of_inference_are_subsampled_by_a_fixed_rule() -> None:
 
 
 def test_padding_of_inference_comes_last() -> None:
-    found = fixed_history(DATA.train, torch.arange(NUM_USERS), 6)
-    assert ((found >= 0).long().diff(dim=1) <= 0).all()
+    history = fixed_history(DATA.train, torch.arange(NUM_USERS), 6)
+    assert ((history >= 0).long().diff(dim=1) <= 0).all()
 
 
 def test_users_leave_out_different_items() -> None:
@@ -192,27 +192,27 @@ def test_users_leave_out_different_items() -> None:
 
 @pytest.mark.parametrize("head", ["tree", "tokens"])
 def test_the_loss_on_interactions_is_the_mean_negative_log_likelihood_of_the_targets(head: str) -> None:
-    made = task(targets="interactions", network={"user_input": "history", "head": head})
-    made.network.eval()
-    batch = next(made.batches(0, generator(4)))
+    task = make_task(targets="interactions", network={"user_input": "history", "head": head})
+    task.network.eval()
+    batch = next(task.batches(0, generator(4)))
     with torch.no_grad():
-        losses = made.loss(batch, generator())
-        memory = made.network.encode(batch.user, batch.history)
+        losses = task.loss(batch, generator())
+        memory = task.network.encode(batch.user, batch.history)
         total, count = 0.0, 0
         for row, targets in enumerate(batch.target.tolist()):
             for target in targets:
                 if target < 0:
                     continue
                 tokens = rec_ids().token[target].expand(batch.user.numel(), 1, 3)
-                state = made.network.decode(memory, tokens, torch.arange(3).expand(batch.user.numel(), -1))[row]
+                state = task.network.decode(memory, tokens, torch.arange(3).expand(batch.user.numel(), -1))[row]
                 count += 1
                 for level in range(3):
-                    leaf = made.trie.item_leaf[target].long()
-                    node = made.trie.node_of_leaf(level)[leaf]
-                    prefix = made.trie.node_of_leaf(level - 1)[leaf]
-                    place, siblings = made.trie.children(level - 1, prefix[None])
-                    children = Children(row=place, node=siblings, level=level, num_rows=1)
-                    log_prob = made.network.head.log_prob(state[[level]], children)
+                    leaf = task.trie.item_leaf[target].long()
+                    node = task.trie.node_of_leaf(level)[leaf]
+                    prefix = task.trie.node_of_leaf(level - 1)[leaf]
+                    row_of, siblings = task.trie.children(level - 1, prefix[None])
+                    children = Children(row=row_of, node=siblings, level=level, num_rows=1)
+                    log_prob = task.network.head.log_prob(state[[level]], children)
                     total -= float(log_prob[siblings == node])
     assert count > 8
     assert float(losses["loss"]) == pytest.approx(total / count, rel=1e-4)
@@ -222,11 +222,11 @@ def test_the_loss_on_interactions_is_the_mean_negative_log_likelihood_of_the_tar
 def test_label_smoothing_is_shared_by_the_children() -> None:
     """Half of the weight on all children: the mean of the plain loss and the mean over siblings."""
     network = {"user_input": "history"}
-    batch = next(task(targets="interactions", network=network).batches(0, generator(4)))
+    batch = next(make_task(targets="interactions", network=network).batches(0, generator(4)))
     losses = []
     for smoothing in (0.0, 0.5, 1.0):
-        made = task(targets="interactions", network=network, label_smoothing=smoothing)
-        losses.append(float(made.loss(batch, generator())["loss"].detach()))
+        task = make_task(targets="interactions", network=network, label_smoothing=smoothing)
+        losses.append(float(task.loss(batch, generator())["loss"].detach()))
     assert losses[0] != pytest.approx(losses[2], rel=1e-3)
     assert losses[1] == pytest.approx((losses[0] + losses[2]) / 2, rel=1e-5)
 
@@ -234,8 +234,8 @@ def test_label_smoothing_is_shared_by_the_children() -> None:
 def test_with_user_input_history_the_users_own_representation_is_not_in_the_loss() -> None:
     poisoned = representations(user=torch.full((NUM_USERS, NUM_USERS), torch.nan))
     losses = [
-        float(made.loss(next(made.batches(0, generator(4))), generator())["loss"].detach())
-        for made in (task(**OBSERVED), task(**OBSERVED, teacher=poisoned))
+        float(task.loss(next(task.batches(0, generator(4))), generator())["loss"].detach())
+        for task in (make_task(**OBSERVED), make_task(**OBSERVED, teacher=poisoned))
     ]
     assert losses[0] == losses[1]
 
@@ -245,7 +245,7 @@ class TableHead(Head):
 
     def __init__(self, logits: list[Tensor]) -> None:
         super().__init__()
-        self.logits = nn.ParameterList([nn.Parameter(one) for one in logits])
+        self.logits = nn.ParameterList([nn.Parameter(table) for table in logits])
 
     def state(self, decoded: Tensor, user: Tensor) -> Tensor:
         return user[:, None].expand(-1, decoded.shape[1], -1)  # the user, of one dimension each
@@ -261,23 +261,23 @@ class TableHead(Head):
 
 def taught(noise: float, targets_per_user: int) -> tuple[GeneratorTask, Tensor]:
     """A task whose head says the teacher's own log-probabilities, plus noise; and the entropy of each user's q."""
-    made = task(targets="teacher", targets_per_user=targets_per_user)
+    task = make_task(targets="teacher", targets_per_user=targets_per_user)
     log_q = representations().item.T.log_softmax(1)  # [U, I]
-    leaf = log_q[:, made.trie.leaf_item.long()]
+    leaf = log_q[:, task.trie.leaf_item.long()]
     logits = []
     for level in range(3):
-        node = made.trie.node_of_leaf(level)
-        mass = torch.zeros(NUM_USERS, made.trie.num_nodes(level)).index_add(1, node, leaf.exp())
+        node = task.trie.node_of_leaf(level)
+        mass = torch.zeros(NUM_USERS, task.trie.num_nodes(level)).index_add(1, node, leaf.exp())
         logits.append(mass.log() + noise * torch.randn(mass.shape, generator=generator(level)))
-    made.network.head = TableHead(logits)
-    return made, -(log_q.exp() * log_q).sum(1)
+    task.network.head = TableHead(logits)
+    return task, -(log_q.exp() * log_q).sum(1)
 
 
 def test_the_exact_conditional_distribution_has_no_gradient() -> None:
-    made, _ = taught(noise=0.0, targets_per_user=4)
-    for batch in made.batches(0, generator(7)):
-        made.loss(batch, generator())["loss"].backward()
-    for level in made.network.head.logits:  # type: ignore[union-attr]
+    task, _ = taught(noise=0.0, targets_per_user=4)
+    for batch in task.batches(0, generator(7)):
+        task.loss(batch, generator())["loss"].backward()
+    for level in task.network.head.logits:  # type: ignore[union-attr]
         assert float(level.grad.abs().max()) < 1e-6
     other, _ = taught(noise=0.3, targets_per_user=4)
     other.loss(next(other.batches(0, generator(7))), generator())["loss"].backward()
@@ -285,25 +285,25 @@ def test_the_exact_conditional_distribution_has_no_gradient() -> None:
 
 
 def test_the_expected_loss_of_the_teacher_itself_is_its_entropy() -> None:
-    made, entropy = taught(noise=0.0, targets_per_user=3000)
-    for batch in made.batches(0, generator(7)):
+    task, entropy = taught(noise=0.0, targets_per_user=3000)
+    for batch in task.batches(0, generator(7)):
         with torch.no_grad():
-            loss = float(made.loss(batch, generator())["loss"])
+            loss = float(task.loss(batch, generator())["loss"])
         assert loss == pytest.approx(float(entropy[batch.user].mean()), abs=0.015)
 
 
 def test_any_other_distribution_costs_more() -> None:
     losses = []
     for noise in (0.0, 0.1, 0.3):
-        made, _ = taught(noise=noise, targets_per_user=50)
+        task, _ = taught(noise=noise, targets_per_user=50)
         with torch.no_grad():
-            losses.append(sum(float(made.loss(batch, generator())["loss"]) for batch in made.batches(0, generator(7))))
+            losses.append(sum(float(task.loss(batch, generator())["loss"]) for batch in task.batches(0, generator(7))))
     assert losses[0] < losses[1] < losses[2]
 
 
 def test_targets_are_drawn_from_the_teacher() -> None:
-    made = task(targets="teacher", targets_per_user=4000)
-    batch = next(made.batches(0, generator(7)))
+    task = make_task(targets="teacher", targets_per_user=4000)
+    batch = next(task.batches(0, generator(7)))
     q = representations().item.T.softmax(1)[batch.user]
     for row in range(batch.user.numel()):
         share = torch.bincount(batch.target[row], minlength=NUM_ITEMS) / 4000
@@ -312,7 +312,7 @@ def test_targets_are_drawn_from_the_teacher() -> None:
 
 def test_teaching_touches_every_level_of_a_trie_without_collisions() -> None:
     """All last tokens are 0: the last level has no choice to learn, and that is no error."""
-    made = task(targets="teacher")
+    task = make_task(targets="teacher")
     table = RecIDTable(
         token=torch.cat(
             [rec_ids().token[:, :2], torch.arange(NUM_ITEMS)[:, None], torch.zeros(NUM_ITEMS, 1).long()], 1
@@ -323,7 +323,7 @@ def test_teaching_touches_every_level_of_a_trie_without_collisions() -> None:
     net = Network(
         NetworkSettings(**SMALL), representations=representations(), rec_ids=table, trie=trie, position=RelationAware()
     )
-    made = GeneratorTask(
+    task = GeneratorTask(
         net,
         DATA,
         rec_ids=table,
@@ -333,19 +333,19 @@ def test_teaching_touches_every_level_of_a_trie_without_collisions() -> None:
         recommend=lambda users, seen: torch.full((users.numel(), 10), -1),
         recall=ValidationRecall(DATA),
     )
-    losses = made.loss(next(made.batches(0, generator(1))), generator())
+    losses = task.loss(next(task.batches(0, generator(1))), generator())
     losses["loss"].backward()  # type: ignore[no-untyped-call]
     assert float(losses["level3"].detach()) == 0
     assert all(float(losses[f"level{level}"].detach()) > 0 for level in range(3))
-    assert all(one.grad is None or one.grad.isfinite().all() for one in net.parameters())
+    assert all(weights.grad is None or weights.grad.isfinite().all() for weights in net.parameters())
 
 
 # --------------------------------------------------------------------------- departures of the released code
 
 
 def test_targets_may_stay_in_their_own_input() -> None:
-    made = task(**OBSERVED, target_in_input=True)
-    for batch in made.batches(0, generator()):
+    task = make_task(**OBSERVED, target_in_input=True)
+    for batch in task.batches(0, generator()):
         for user, history, target in zip(batch.user, batch.history, batch.target, strict=True):
             assert items_of(target)
             if DEGREES[user] <= 6:
@@ -354,15 +354,15 @@ def test_targets_may_stay_in_their_own_input() -> None:
 
 @pytest.mark.parametrize("leak", [True, False])
 def test_one_subsample_for_ever(leak: bool) -> None:
-    made = task(**OBSERVED, subsample="once", target_in_input=leak)
+    task = make_task(**OBSERVED, subsample="once", target_in_input=leak)
     for epoch in range(3):
-        for batch in made.batches(epoch, generator(epoch)):
+        for batch in task.batches(epoch, generator(epoch)):
             fixed = fixed_history(DATA.train, batch.user, 6)
             for history, target, wanted in zip(batch.history, batch.target, fixed, strict=True):
                 assert items_of(history) == items_of(wanted) - (set() if leak else items_of(target))
 
 
 def test_a_teachers_user_is_read_through_one_subsample_too() -> None:
-    made = task(subsample="once")
-    for batch in made.batches(4, generator(4)):
+    task = make_task(subsample="once")
+    for batch in task.batches(4, generator(4)):
         assert torch.equal(batch.history, fixed_history(DATA.train, batch.user, 6))

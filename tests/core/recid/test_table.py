@@ -50,7 +50,7 @@ def test_level_with_one_token_takes_a_bit() -> None:
 
 
 def test_hash_tells_tables_apart_and_is_stable() -> None:
-    one = _table([[0, 1], [1, 0]], (2, 2))
-    assert one.hash == _table([[0, 1], [1, 0]], (2, 2)).hash
-    assert one.hash != _table([[1, 0], [0, 1]], (2, 2)).hash
-    assert one.hash != _table([[0, 1], [1, 0]], (2, 3)).hash
+    table = _table([[0, 1], [1, 0]], (2, 2))
+    assert table.hash == _table([[0, 1], [1, 0]], (2, 2)).hash
+    assert table.hash != _table([[1, 0], [0, 1]], (2, 2)).hash
+    assert table.hash != _table([[0, 1], [1, 0]], (2, 3)).hash

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 from annotated_types import Ge, Lt
 
-from mmgrec.errors import SettingsError
+from mmgrec.errors import Problem, SettingsError
 from mmgrec.settings.builder import build, build_all
 from mmgrec.settings.descriptions import describe
 from mmgrec.settings.values import apply_sets, merge, plain, read_toml, toml_text
@@ -49,10 +49,10 @@ class Needy:
     path: Path
 
 
-def problems(values: dict[str, object], cls: type = Outer) -> list[str]:
-    with pytest.raises(SettingsError) as caught:
+def problems(values: dict[str, object], cls: type = Outer) -> tuple[Problem, ...]:
+    with pytest.raises(SettingsError) as error:
         build(cls, values, "part")
-    return list(caught.value.problems)
+    return error.value.problems
 
 
 def test_nothing_given_is_the_class_with_its_defaults() -> None:
@@ -60,8 +60,8 @@ def test_nothing_given_is_the_class_with_its_defaults() -> None:
 
 
 def test_plain_values_become_typed_fields() -> None:
-    made = build(Outer, {"sizes": [3, 4], "weights": {"a": 1.0}, "path": "x/y", "limit": 5, "inner": {"rate": 1}})
-    assert made == Outer(sizes=(3, 4), weights={"a": 1.0}, path=Path("x/y"), limit=5, inner=Inner(rate=1.0, steps=7))
+    part = build(Outer, {"sizes": [3, 4], "weights": {"a": 1.0}, "path": "x/y", "limit": 5, "inner": {"rate": 1}})
+    assert part == Outer(sizes=(3, 4), weights={"a": 1.0}, path=Path("x/y"), limit=5, inner=Inner(rate=1.0, steps=7))
 
 
 def test_a_nested_table_is_laid_over_the_default_of_its_field() -> None:
@@ -73,7 +73,7 @@ def test_a_table_for_an_absent_value_starts_from_the_class() -> None:
 
 
 def test_everything_wrong_is_told_at_once_with_dotted_names() -> None:
-    found = problems(
+    sentences = problems(
         {
             "codebok_size": 3,
             "codebook_size": 1,
@@ -84,7 +84,7 @@ def test_everything_wrong_is_told_at_once_with_dotted_names() -> None:
             "limit": "most",
         }
     )
-    assert sorted(found) == [
+    assert sorted(sentences) == [
         "part.codebok_size: there is no such setting; did you mean 'codebook_size'?",
         "part.codebook_size: should be greater than or equal to 2, got 1",
         "part.flag: should be a valid boolean, got 1",
@@ -102,22 +102,22 @@ def test_an_integer_is_not_guessed_from_something_else(value: object) -> None:
 
 
 def test_a_missing_value_is_told() -> None:
-    assert problems({}, Needy) == ["part.path: a value is required"]
+    assert problems({}, Needy) == ("part.path: a value is required",)
 
 
 def test_what_the_class_itself_refuses_is_told_with_the_part() -> None:
-    assert problems({"loss": "softmax", "flag": True}) == ["part: softmax knows no flag"]
+    assert problems({"loss": "softmax", "flag": True}) == ("part: softmax knows no flag",)
 
 
 def test_problems_of_several_parts_are_told_together() -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError) as error:
         build_all([(Outer, {"loss": 1}, "one"), (Needy, {}, "two")])
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["one.loss", "two.path"]
+    assert [problem.split(":")[0] for problem in error.value.problems] == ["one.loss", "two.path"]
 
 
 def test_settings_survive_toml() -> None:
-    made = Outer(sizes=(9,), level=None, other=Inner(steps=2), weights={"a.b": 0.5}, path=Path("q"))
-    assert build(Outer, tomllib.loads(toml_text(plain(made)))) == made
+    part = Outer(sizes=(9,), level=None, other=Inner(steps=2), weights={"a.b": 0.5}, path=Path("q"))
+    assert build(Outer, tomllib.loads(toml_text(plain(part)))) == part
 
 
 def test_set_parses_toml_literals_and_falls_back_to_strings() -> None:
@@ -137,10 +137,11 @@ def test_every_bad_set_is_told_and_the_good_ones_count() -> None:
         "is not of the form part.field=value; options of the run itself have flags of their own "
         "or stand at the top of a --config file"
     )
-    found: list[str] = []
+    told: list[Problem] = []
     sets = ["quantiser.x=1", "x=1", "quantizer.x", "quantizer.y=2"]
-    assert apply_sets(sets, parts=["quantizer"], problems=found) == {"quantizer": {"y": 2}}
-    assert found == [
+    assert apply_sets(sets, parts=["quantizer"], problems=told) == {"quantizer": {"y": 2}}
+    assert [problem.code for problem in told] == ["settings.unknown-part", *["settings.wrong-form"] * 2]
+    assert told == [
         "--set 'quantiser.x=1' names an unknown part 'quantiser'; did you mean 'quantizer'?",
         f"--set 'x=1' {form}",
         f"--set 'quantizer.x' {form}",
@@ -154,13 +155,16 @@ def test_later_layers_win_key_by_key() -> None:
 def test_a_key_given_twice_is_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text("seed = 1\nseed = 2\n")
-    with pytest.raises(SettingsError, match=r"a key is given twice.*line 2"):
+    with pytest.raises(SettingsError) as error:
         read_toml(file)
+    assert error.value.code == "settings.not-toml"
+    assert "line 2" in str(error.value)
 
 
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="there is no such file"):
+    with pytest.raises(SettingsError) as error:
         read_toml(tmp_path / "none.toml")
+    assert error.value.code == "settings.missing-file"
 
 
 def test_describe_spells_out_names_types_defaults_and_comments() -> None:

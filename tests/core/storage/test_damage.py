@@ -31,8 +31,8 @@ class Line(Task[Tensor]):
 
     def __init__(self) -> None:
         self.module = nn.Linear(3, 1)
-        for place, parameter in enumerate(self.module.parameters()):
-            nn.init.constant_(parameter, 0.1 * (place + 1))
+        for number, parameter in enumerate(self.module.parameters()):
+            nn.init.constant_(parameter, 0.1 * (number + 1))
 
     def steps_per_epoch(self) -> int:
         return 2
@@ -84,7 +84,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("half")
     with pytest.raises(KeyboardInterrupt):
         trained(folder, Interrupted())
-    assert sorted(one.name for one in (folder / "line").iterdir()) == ["00000006", "00000008"]
+    assert sorted(entry.name for entry in (folder / "line").iterdir()) == ["00000006", "00000008"]
     return folder
 
 
@@ -130,7 +130,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(trials: Any, broken: Callable[[
 
 def test_a_file_cut_short_is_noticed_at_every_length(trials: Any, broken: Callable[[], Path], whole: bytes) -> None:
     tried = 0
-    for name in sorted(one.name for one in (broken() / NEWEST).iterdir()):
+    for name in sorted(file.name for file in (broken() / NEWEST).iterdir()):
         size = (broken() / NEWEST / name).stat().st_size
         for length in (0, 1, size // 4, size // 2, 3 * size // 4, size - 8, size - 1):
             folder = broken()
@@ -144,9 +144,9 @@ def test_a_file_cut_short_is_noticed_at_every_length(trials: Any, broken: Callab
 
 def rewritten(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     def apply(manifest: Path) -> None:
-        found = json.loads(manifest.read_text())
-        changed = change(found)
-        manifest.write_text(json.dumps(found if changed is None else changed))
+        digests = json.loads(manifest.read_text())
+        changed = change(digests)
+        manifest.write_text(json.dumps(digests if changed is None else changed))
 
     return apply
 
@@ -163,14 +163,14 @@ ODD: dict[str, Callable[[Path], object]] = {
     "gone": lambda manifest: manifest.unlink(),
     "empty": lambda manifest: manifest.write_bytes(b""),
     "of another checkpoint": lambda manifest: shutil.copy(manifest.parents[1] / "00000006/manifest.json", manifest),
-    "with a key too many": rewritten(lambda found: found.update({"more.safetensors": "0" * 64})),
-    "with a key too few": rewritten(lambda found: found.pop("best.safetensors") and None),
+    "with a key too many": rewritten(lambda digests: digests.update({"more.safetensors": "0" * 64})),
+    "with a key too few": rewritten(lambda digests: digests.pop("best.safetensors") and None),
     "a list": rewritten(list),
-    "a list of lists": rewritten(lambda found: [[1]]),
-    "a number": rewritten(lambda found: 3),
+    "a list of lists": rewritten(lambda digests: [[1]]),
+    "a number": rewritten(lambda digests: 3),
     "nested without end": lambda manifest: manifest.write_text("[" * 100_000),
-    "naming a file above": rewritten(lambda found: found.update({"../../secret": "0" * 64})),
-    "naming a zero byte": rewritten(lambda found: found.update({"a\0b" + "c" * 5000: "0" * 64})),
+    "naming a file above": rewritten(lambda digests: digests.update({"../../secret": "0" * 64})),
+    "naming a zero byte": rewritten(lambda digests: digests.update({"a\0b" + "c" * 5000: "0" * 64})),
     "a symbolic link": linked,
 }
 
@@ -200,7 +200,7 @@ def test_tensors_that_do_not_parse_are_noticed_though_the_manifest_is_right(
     folder = broken()
     (folder / NEWEST / "module.safetensors").write_bytes(b"\xff" * 100)
     digest = hashlib.sha256(b"\xff" * 100).hexdigest()
-    rewritten(lambda found: found.update({"module.safetensors": digest}))(folder / NEWEST / "manifest.json")
+    rewritten(lambda digests: digests.update({"module.safetensors": digest}))(folder / NEWEST / "manifest.json")
     assert "00000008" in told_and_repaired(folder, whole)
 
 
@@ -211,9 +211,9 @@ def test_several_damaged_ones_do_not_push_out_the_good_one(half: Path, tmp_path:
         shutil.copytree(folder / NEWEST, folder / "line" / number)
         (folder / "line" / number / "meta.json").write_bytes(b"{}")
     store = CheckpointFolder(root=folder / "line")
-    found = store.latest(lambda text: None)
-    assert found is not None
-    store.save(9, tensors=found[0], meta=found[1])
+    newest = store.latest(lambda text: None)
+    assert newest is not None
+    store.save(9, tensors=newest[0], meta=newest[1])
     heard = Warnings()
     assert store.latest(heard.warn) is not None
     assert heard.told == []

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 HELPER = '''
-import hashlib, io, json, os, resource, sys, traceback
+import gc, hashlib, io, json, os, resource, sys, traceback
 from pathlib import Path
 
-import polars, scipy.sparse, torch, torch_geometric.nn
+import plotly, polars, scipy.sparse, scipy.stats, torch, torch_geometric.nn
+import torch._dynamo  # which torch's optimizers import late
 
 import mmgrec.storage.atomic as atomic
 import mmgrec.runs.execution, mmgrec.runs.page, mmgrec.runs.stored, mmgrec.serving.files
@@ -37,6 +38,8 @@ ARGUMENTS = [
     "--set=training.epochs=3", "--set=training.batch_size=32", "--set=training.validate_every=1",
     "--set=training.checkpoint_seconds=0", "--set=decoder.num_beams=10",
 ]
+gc.collect()
+gc.freeze()  # no child looks through what it has not made
 root = Path(sys.argv[1])
 write_flushed = atomic.write_flushed
 
@@ -74,7 +77,7 @@ def outcome(out):
 
 def state(out):
     """Leftovers, and folders of checkpoints that are not whole."""
-    left = [one.name for one in out.rglob(".*") if one.name.endswith(".tmp")]
+    left = [entry.name for entry in out.rglob(".*") if entry.name.endswith(".tmp")]
     for manifest in (out / "checkpoints").rglob("manifest.json"):
         try:
             load_folder(manifest.parent)
@@ -99,10 +102,10 @@ def limited(number):
 
 def counted(path):
     def before():
-        def write(one, content):
+        def write(goal, content):
             with open(path, "a") as file:
-                file.write(f"{one.name}\\n")
-            write_flushed(one, content)
+                file.write(f"{goal.name}\\n")
+            write_flushed(goal, content)
         atomic.write_flushed = write
     return before
 '''
@@ -114,7 +117,7 @@ code, told = run(root / "whole", counted(root / "writes"))
 assert code == 0, told
 whole, writes = outcome(root / "whole"), (root / "writes").read_text().split()
 wanted = int(sys.argv[2])
-chosen = sorted({1 + place * (len(writes) - 1) // (wanted - 1) for place in range(wanted)})
+chosen = sorted({1 + step * (len(writes) - 1) // (wanted - 1) for step in range(wanted)})
 trials = []
 for number in chosen:
     out = root / f"limited{number}"
@@ -175,29 +178,29 @@ def error_of(told: str) -> str:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the helper forks")
 def test_no_room_for_a_file_at_any_stage(trials: Any, tmp_path: Path, told: Told) -> None:
     wanted = trials.of("disk-full")
-    found = tried(FILES, tmp_path, str(wanted))
-    for one in found:
-        assert one["code"] == 2, one
-        assert "cannot write" in error_of(one["told"]), one
-        assert "bytes (File too large)" in error_of(one["told"]), one
-        assert "Traceback" not in one["told"]
-        assert one["left"] == [], one
-        assert one["same"], one
-    assert len({one["file"] for one in found}) >= 4  # checkpoints, results and manifests among them
-    told("disk, no room for the first file", error_of(found[0]["told"]))
-    told("disk, no room for the last file", error_of(found[-1]["told"]))
-    trials.held("disk-full", len(found))
+    refusals = tried(FILES, tmp_path, str(wanted))
+    for trial in refusals:
+        assert trial["code"] == 2, trial
+        assert "cannot write" in error_of(trial["told"]), trial
+        assert "bytes (File too large)" in error_of(trial["told"]), trial
+        assert "Traceback" not in trial["told"]
+        assert trial["left"] == [], trial
+        assert trial["same"], trial
+    assert len({trial["file"] for trial in refusals}) >= 4  # checkpoints, results and manifests among them
+    told("disk, no room for the first file", error_of(refusals[0]["told"]))
+    told("disk, no room for the last file", error_of(refusals[-1]["told"]))
+    trials.held("disk-full", len(refusals))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork") or os.geteuid() != 0, reason="only root may mount a device")
 def test_a_device_that_is_too_small(trials: Any, tmp_path: Path) -> None:
     sizes = [100, 40, 220][: trials.of("device-full")]
-    found = tried(DEVICE, tmp_path, json.dumps(sizes))
-    if found is None:
+    refusals = tried(DEVICE, tmp_path, json.dumps(sizes))
+    if refusals is None:
         pytest.skip("mounting a tmpfs is not allowed here")
-    for one in found:
-        assert one["code"] == 2, one
-        assert "bytes (No space left on device)" in error_of(one["told"]), one
-        assert one["left"] == [], one
-        assert one["same"], one
-    trials.held("device-full", len(found))
+    for trial in refusals:
+        assert trial["code"] == 2, trial
+        assert "bytes (No space left on device)" in error_of(trial["told"]), trial
+        assert trial["left"] == [], trial
+        assert trial["same"], trial
+    trials.held("device-full", len(refusals))

@@ -35,9 +35,9 @@ def series(tmp_path: Path, *numbers: int, keep: int = 2) -> CheckpointFolder:
 
 
 def epoch_of(store: CheckpointFolder, warnings: list[str]) -> int:
-    found = store.latest(warnings.append)
-    assert found is not None
-    return int(found[1]["epoch"])
+    newest = store.latest(warnings.append)
+    assert newest is not None
+    return int(newest[1]["epoch"])
 
 
 def refuse(*_: object) -> None:
@@ -50,19 +50,19 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         "none": {},
     }
     save_folder(tmp_path / "c", tensors=tensors, meta={"score": 0.1 + 0.2, "low": -1e-300})
-    found, meta = load_folder(tmp_path / "c")
-    assert found["none"] == {}
-    assert found["one"]["n"] == 2**40
-    assert found["one"]["x"].view(torch.int32).tolist() == tensors["one"]["x"].view(torch.int32).tolist()
+    loaded, meta = load_folder(tmp_path / "c")
+    assert loaded["none"] == {}
+    assert loaded["one"]["n"] == 2**40
+    assert loaded["one"]["x"].view(torch.int32).tolist() == tensors["one"]["x"].view(torch.int32).tolist()
     assert meta == {"score": 0.1 + 0.2, "low": -1e-300}
 
 
 def test_views_and_transposed_tensors_are_saved_by_value(tmp_path: Path) -> None:
     x = torch.arange(12.0).view(3, 4)
     save_folder(tmp_path / "c", tensors={"t": {"top": x[:1], "rest": x[1:], "turned": x.T}}, meta={})
-    found = load_folder(tmp_path / "c")[0]["t"]
-    assert torch.equal(found["rest"], x[1:])
-    assert torch.equal(found["turned"], x.T)
+    loaded = load_folder(tmp_path / "c")[0]["t"]
+    assert torch.equal(loaded["rest"], x[1:])
+    assert torch.equal(loaded["turned"], x.T)
 
 
 def test_manifest_holds_the_sha256_of_every_file(tmp_path: Path) -> None:
@@ -110,6 +110,25 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes({"empty": b"", "list": b"[]", "add": b"x"}[how])
 
 
+CODES = {
+    "flip": "storage.damaged-file",
+    "cut": "storage.damaged-file",
+    "empty": "storage.unreadable",
+    "list": "storage.wrong-manifest",
+    "add": "storage.manifest-mismatch",
+}
+
+
+@pytest.mark.parametrize(("file", "how"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_each_kind_of_damage_has_its_code(file: str, how: str, tmp_path: Path) -> None:
+    save_folder(tmp_path / "c", tensors=group(1), meta={})
+    damage(tmp_path / "c" / file, how)
+    with pytest.raises(RunError) as error:
+        load_folder(tmp_path / "c")
+    gone = "storage.unreadable" if file == "manifest.json" else "storage.manifest-mismatch"
+    assert error.value.code == CODES.get(how, gone)
+
+
 @pytest.mark.parametrize(("file", "how"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning_that_names_the_file(
     file: str, how: str, tmp_path: Path
@@ -142,8 +161,9 @@ def test_no_whole_checkpoint_left_is_an_error(tmp_path: Path) -> None:
     for number in ("00000004", "00000006"):
         damage(store.root / number / "module.safetensors", "cut")
     warnings: list[str] = []
-    with pytest.raises(RunError, match="no checkpoint here is whole"):
+    with pytest.raises(RunError) as error:
         store.latest(warnings.append)
+    assert error.value.where == str(store.root)
     assert len(warnings) == 2
 
 
@@ -163,8 +183,10 @@ def test_a_refused_write_leaves_the_previous_checkpoint_and_nothing_else(
     store = series(tmp_path, 4)
     with monkeypatch.context() as patch:
         patch.setattr(atomic.os, call, refuse)
-        with pytest.raises(RunError, match=r"cannot write .* bytes \(No space left on device\)"):
+        with pytest.raises(RunError) as error:
             store.save(6, tensors=group(6), meta={"epoch": 6})
+    assert error.value.code == "storage.cannot-write"
+    assert "(No space left on device)" in str(error.value)
     assert [entry.name for entry in store.root.iterdir()] == ["00000004"]
     assert epoch_of(store, []) == 4
 
@@ -172,8 +194,9 @@ def test_a_refused_write_leaves_the_previous_checkpoint_and_nothing_else(
 def test_a_folder_that_cannot_be_made_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = CheckpointFolder(root=tmp_path / "file" / "series")
-    with pytest.raises(RunError, match="cannot write"):
+    with pytest.raises(RunError) as error:
         store.save(1, tensors=group(1), meta={})
+    assert error.value.code == "storage.cannot-write"
 
 
 def test_a_refused_replacement_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +204,11 @@ def test_a_refused_replacement_leaves_the_old_content(tmp_path: Path, monkeypatc
     write_atomically(path, b"old")
     with monkeypatch.context() as patch:
         patch.setattr(atomic.os, "fsync", refuse)
-        with pytest.raises(RunError, match=r"results\.json: cannot write 3 bytes"):
+        with pytest.raises(RunError) as error:
             write_atomically(path, b"new")
+    assert error.value.code == "storage.cannot-write"
+    assert error.value.where == str(path)
+    assert "3 bytes" in error.value.what
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
     write_atomically(path, b"new")
@@ -225,20 +251,23 @@ def test_equal_tensors_have_equal_names_and_bits() -> None:
 
 def test_a_file_under_a_file_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunError, match="cannot write 1 bytes"):
+    with pytest.raises(RunError) as error:
         write_atomically(tmp_path / "file" / "results.json", b"x")
+    assert error.value.code == "storage.cannot-write"
+    assert "1 bytes" in error.value.what
 
 
 def test_what_a_killed_attempt_left_of_its_rec_ids_is_swept(tmp_path: Path) -> None:
     rec_ids = RecIDTable(token=torch.tensor([[0, 0], [1, 0]]), level_sizes=(2, 1))
     (tmp_path / ".rec_ids.json.4711.tmp").write_text("hal")
     check_same_rec_ids(tmp_path, rec_ids, part=None)
-    assert [one.name for one in tmp_path.iterdir()] == ["rec_ids.json"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["rec_ids.json"]
     check_same_rec_ids(tmp_path, rec_ids, part=None)
 
 
 def test_tied_weights_are_written_for_each_name(tmp_path: Path) -> None:
-    one = torch.arange(6.0).view(2, 3)
-    save_folder(tmp_path / "x", tensors={"weights": {"a": one, "b": one, "c": one[1]}}, meta={})
-    (found,) = load_folder(tmp_path / "x")[0].values()
-    assert all(torch.equal(found[name], wanted) for name, wanted in {"a": one, "b": one, "c": one[1]}.items())
+    tensor = torch.arange(6.0).view(2, 3)
+    tied = {"a": tensor, "b": tensor, "c": tensor[1]}
+    save_folder(tmp_path / "x", tensors={"weights": tied}, meta={})
+    (loaded,) = load_folder(tmp_path / "x")[0].values()
+    assert all(torch.equal(loaded[name], wanted) for name, wanted in tied.items())

@@ -96,8 +96,8 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(
         with pytest.raises(Stopped):
             train(Noisy(scores), settings, Context(seed=3, checkpoints=folder, reporter=StopAfter(epoch)), "s")
         resumed = Noisy(scores)
-        found = train(resumed, settings, Context(seed=3, checkpoints=folder), "s")
-        assert without_seconds(found) == without_seconds(history)
+        rows = train(resumed, settings, Context(seed=3, checkpoints=folder), "s")
+        assert without_seconds(rows) == without_seconds(history)
         assert tensors_equal(bits(resumed.module), bits(whole.module))
 
 
@@ -186,9 +186,9 @@ def test_a_rise_starts_patience_anew() -> None:
 
 def test_the_weights_of_the_best_validation_are_left() -> None:
     task, _ = trained([0.1, 0.3, 0.2, 0.2], patience=2)
-    one = Noisy([0.1, 0.3])
-    train(one, replace(EVERY, epochs=1), Context(), "s")
-    assert tensors_equal(bits(task.module), bits(one.module))
+    short = Noisy([0.1, 0.3])
+    train(short, replace(EVERY, epochs=1), Context(), "s")
+    assert tensors_equal(bits(task.module), bits(short.module))
 
 
 def test_without_validation_the_last_weights_are_left() -> None:

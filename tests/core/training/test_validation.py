@@ -25,8 +25,8 @@ class Scores(FittedRecommender):
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
         scores = self.table[users]
-        row, place = (exclusion.seen >= 0).nonzero(as_tuple=True)
-        scores[row, exclusion.seen[row, place]] = -torch.inf
+        row, column = (exclusion.seen >= 0).nonzero(as_tuple=True)
+        scores[row, exclusion.seen[row, column]] = -torch.inf
         score, item = scores.sort(dim=1, descending=True)
         item = item.masked_fill(score.isinf(), -1)
         return Recommendations(user=users, item=item[:, :top_k], score=score[:, :top_k])

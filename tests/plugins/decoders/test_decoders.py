@@ -3,6 +3,7 @@
 import gc
 import itertools
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores, no_exclusion
 from mmgrec.recid.table import RecIDTable
 from mmgrec.recid.trie import Trie
-from mmgrec_plugins.decoders import leaves
 from mmgrec_plugins.decoders.exact import Exact
+from mmgrec_plugins.decoders.leaves import forbidden_leaves
 from mmgrec_plugins.decoders.published_beam import PublishedBeam
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
 
@@ -166,25 +167,21 @@ def test_an_allow_list_that_changes_is_followed(decoder: Decoder) -> None:
                 assert sorted(set(item[0].tolist()) - {-1}) == mask.nonzero().flatten().tolist()
 
 
-def test_the_sums_of_an_allow_list_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = 0
-    make = leaves._allowed_before
-
-    def counting(trie: Trie, allowed: Tensor) -> Tensor:
-        nonlocal made
-        made += 1
-        return make(trie, allowed)
-
-    monkeypatch.setattr(leaves, "_allowed_before", counting)
+def test_the_sums_of_an_allow_list_are_made_once() -> None:
     trie, allowed = _trie(), torch.arange(8) < 5
     nothing = torch.empty(1, 0, dtype=torch.int64)
-    for mask in (allowed, allowed, allowed.clone(), ~allowed, allowed):
-        leaves.forbidden_leaves(trie, Exclusion(seen=nothing, allowed=mask))
-    assert made == 3
-    count = len(leaves._LAST)
+    sums = [
+        forbidden_leaves(trie, Exclusion(seen=nothing, allowed=mask)).allowed_before
+        for mask in (allowed, allowed, allowed.clone(), ~allowed, allowed)
+    ]
+    made = {id(one): one for one in sums}
+    assert [list(made).index(id(one)) for one in sums] == [0, 0, 0, 1, 2]
+    last = weakref.ref(sums[-1])
+    del sums, made
+    assert last() is not None
     del trie
     gc.collect()
-    assert len(leaves._LAST) < count  # nothing outlives its trie
+    assert last() is None  # nothing outlives its trie
 
 
 @pytest.mark.parametrize("decoder", BOTH)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import cast
 
 import pytest
 import torch
-from _ordered import DATA, SASREC, TIGERS, fitted, quick, recall, walk
+from _ordered import DATA, SASREC, TIGERS, TRAINING, fitted, quick, recall, walk
 from torch import Tensor
 
 from mmgrec.errors import DataError
-from mmgrec.interfaces import Context, Exclusion, TokenScores
+from mmgrec.interfaces import Context, Exclusion, Silent, TokenScores
 from mmgrec.training.validation import ValidationRecall
 from mmgrec_plugins.quantizers.kmeans import residual_kmeans
 from mmgrec_plugins.quantizers.rqvae import fused_features
-from mmgrec_plugins.recommenders.sequential.sasrec import FittedSASRec, _SASRecTask
+from mmgrec_plugins.recommenders.sequential.sasrec import FittedSASRec, SASRec
 from mmgrec_plugins.recommenders.sequential.tiger import FittedTIGER, _TIGERTask
 from mmgrec_plugins.recommenders.sequential.tiger_network import TokenStepper
 
@@ -43,9 +44,23 @@ def test_padding_of_sasrec_is_not_seen() -> None:
     torch.testing.assert_close(network(wide)[:, 2:], network(history))
 
 
+class Losses(Silent):
+    """Hears the loss of each epoch."""
+
+    def __init__(self) -> None:
+        self.loss: list[float] = []
+
+    def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None:
+        self.loss.append(facts["loss"])
+
+
+def untrained() -> SASRec:
+    return dataclasses.replace(SASREC, training=dataclasses.replace(TRAINING, epochs=0))
+
+
 def test_sasrec_scores_are_the_state_times_the_items() -> None:
     """Known answer: without blocks that matter, the state is the normed vector of the last item and its place."""
-    model = cast(FittedSASRec, SASREC._untrained(walk([2, 5]), Context()))
+    model = cast(FittedSASRec, untrained().fit(DATA, Context()).with_history(walk([2, 5])))
     network = model.network
     with torch.no_grad():
         for layer in network.layers:
@@ -63,11 +78,16 @@ def test_a_small_catalogue_is_not_sampled() -> None:
 
 
 def test_the_sampled_loss_estimates_the_whole() -> None:
-    """Where all items are equally likely the loss is log of their number, whatever is drawn."""
-    model = dataclasses.replace(SASREC, num_negatives=2000)._untrained(DATA.train, Context())
-    task = _SASRecTask(model, ValidationRecall(DATA))
-    loss = task._sampled(torch.zeros(200, 32), torch.arange(200) % 30, torch.Generator().manual_seed(0))
-    assert loss.item() == pytest.approx(math.log(30), abs=0.01)
+    """In the mean over six networks that have learnt nothing."""
+    still = dataclasses.replace(TRAINING, epochs=1, learning_rate=1e-12, validation_users=1)
+    heard = {count: Losses() for count in (0, 20)}
+    for count, losses in heard.items():
+        model = dataclasses.replace(SASREC, num_negatives=count, training=still)
+        for seed in range(6):
+            model.fit(DATA, Context(seed=seed, reporter=losses))
+    whole, sampled = (sum(losses.loss) / 6 for losses in heard.values())
+    assert whole == pytest.approx(math.log(30), abs=0.02)
+    assert sampled == pytest.approx(whole, abs=0.01)
 
 
 @pytest.mark.parametrize("settings", [{"loss": "bce"}, {"num_negatives": 20}], ids=["bce", "sampled"])

@@ -1,4 +1,4 @@
-"""What the tree head keeps between calls: always what it would make anew, bit for bit, and in the same place."""
+"""What the tree head caches between calls: always what it would make anew, bit for bit, and in the same memory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmgrec.generator import heads
-from mmgrec.generator.heads import TreeHead
+from mmgrec.generator.heads import Sources, TreeHead
 from mmgrec.interfaces import NodeScores
 from mmgrec.recid.table import RecIDTable
 from mmgrec.recid.trie import Trie
@@ -31,7 +30,7 @@ def tree(seed: int = 0) -> TreeHead:
     return head.eval()
 
 
-def kept(head: TreeHead) -> list[Tensor]:
+def cached(head: TreeHead) -> list[Tensor]:
     """What a decoder is given, all levels."""
     with torch.no_grad():
         scores = [head.scores(level, STATE) for level in range(3)]
@@ -41,9 +40,9 @@ def kept(head: TreeHead) -> list[Tensor]:
 
 def assert_fresh(head: TreeHead) -> None:
     wanted = [part.detach() for level in range(3) for part in head.vectors(level)]
-    for found, made in zip(kept(head), wanted, strict=True):
-        assert found.dtype == made.dtype
-        assert torch.equal(found, made)
+    for given, fresh in zip(cached(head), wanted, strict=True):
+        assert given.dtype == fresh.dtype
+        assert torch.equal(given, fresh)
 
 
 def step_of(optimizer: type[torch.optim.Optimizer], **settings: bool) -> Callable[[TreeHead], None]:
@@ -60,7 +59,7 @@ def in_training(change: Callable[[TreeHead], None]) -> Callable[[TreeHead], None
 
     def changed(head: TreeHead) -> None:
         head.train()
-        kept(head)  # a validation that forgot `eval`
+        cached(head)  # a validation that forgot `eval`
         change(head)
         assert_fresh(head)
         head.eval()
@@ -122,35 +121,35 @@ CHANGES: dict[str, Callable[[TreeHead], object]] = {
 def test_a_change_is_followed(change: str) -> None:
     head = tree()
     assert_fresh(head)
-    before = [part.clone() for part in kept(head)]
+    before = [part.clone() for part in cached(head)]
     CHANGES[change](head)
-    assert not all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(before, kept(head), strict=True))
+    assert not all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(before, cached(head), strict=True))
     assert_fresh(head)
 
 
 @pytest.mark.parametrize("change", ["in place", "load_state_dict", "AdamW", "AdamW, fused", "refreshed"])
 def test_a_change_is_written_where_the_last_was(change: str) -> None:
     head = tree()
-    places = kept(head)
+    before = cached(head)
     CHANGES[change](head)
-    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(places, kept(head), strict=True))
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(before, cached(head), strict=True))
 
 
 def test_nothing_is_made_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    head, made = tree(), []
+    head, levels = tree(), []
     make = head.vectors
-    monkeypatch.setattr(head, "vectors", lambda level: made.append(level) or make(level))
-    kept(head)
-    kept(head.eval())
+    monkeypatch.setattr(head, "vectors", lambda level: levels.append(level) or make(level))
+    cached(head)
+    cached(head.eval())
     in_place(head)
-    kept(head)
-    assert made == [0, 1, 2, 1]
+    cached(head)
+    assert levels == [0, 1, 2, 1]
 
 
 def test_moved_to_another_device_it_is_made_there() -> None:
     head = tree()
-    kept(head)
-    assert all(part.device.type == "meta" for part in kept(head.to("meta")))
+    cached(head)
+    assert all(part.device.type == "meta" for part in cached(head.to("meta")))
 
 
 COPIES: dict[str, Callable[[TreeHead], TreeHead]] = {
@@ -162,7 +161,7 @@ COPIES: dict[str, Callable[[TreeHead], TreeHead]] = {
 @pytest.mark.parametrize("how", COPIES)
 def test_a_copy_does_not_take_the_numbers_of_changes_along(how: str) -> None:
     head = tree()
-    kept(head)
+    cached(head)
     other = COPIES[how](head)
     assert_fresh(other)
     # As many changes as the first had when its vectors were made: the copy counts on its own
@@ -188,15 +187,15 @@ def test_made_in_inference_mode_it_can_be_written_outside() -> None:
 def test_parameters_made_in_inference_mode_are_not_trusted() -> None:
     with torch.inference_mode():
         head = tree()
-        kept(head)
+        cached(head)
         head.codeword[1].add_(1)
         assert_fresh(head)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_with_gradients_nothing_kept_is_used(level: int) -> None:
+def test_with_gradients_nothing_cached_is_used(level: int) -> None:
     head = tree()
-    kept(head)
+    cached(head)
     scores = head.scores(level, STATE)
     assert isinstance(scores, NodeScores)
     (scores.vectors.sum() + scores.bias.sum()).backward()
@@ -204,19 +203,19 @@ def test_with_gradients_nothing_kept_is_used(level: int) -> None:
     assert head.bias[level].grad is not None
 
 
-def test_what_is_kept_is_no_part_of_the_state() -> None:
+def test_what_is_cached_is_no_part_of_the_state() -> None:
     head = tree()
     wanted = list(head.state_dict())
-    kept(head)
+    cached(head)
     assert list(head.state_dict()) == wanted
     assert len(list(head.parameters())) == len(list(tree().parameters()))
 
 
 def test_without_the_version_a_change_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests can fail: a head that never looks keeps what is out of date."""
-    monkeypatch.setattr(heads._Sources, "still", lambda self, parts: True)
+    """These tests can fail: a head that never looks gives what is out of date."""
+    monkeypatch.setattr(Sources, "unchanged", lambda self, tensors: True)
     head = tree()
-    kept(head)
+    cached(head)
     in_place(head)
     with pytest.raises(AssertionError):
         assert_fresh(head)
