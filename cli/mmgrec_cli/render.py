@@ -270,12 +270,12 @@ def study(results: StudyResults) -> None:
 
     for data in results.data:
         head, *rows = table_rows(results, data, {0: "[bold]{}[/]", 1: "[underline]{}[/]"})
-        made = Table(title=_safe(f"{data.name}, test, {results.mask} masked"), title_justify="left")
+        grid = Table(title=_safe(f"{data.name}, test, {results.mask} masked"), title_justify="left")
         for column, name in enumerate(head):
-            made.add_column(_safe(name), justify="right" if column else "left", overflow="fold")
+            grid.add_column(_safe(name), justify="right" if column else "left", overflow="fold")
         for row in rows:
-            made.add_row(_safe(row[0]), *row[1:])
-        _out().print(made)
+            grid.add_row(_safe(row[0]), *row[1:])
+        _out().print(grid)
 
 
 def page(folder: Path) -> None:

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from mmgrec.folder import save_folder
 from mmgrec.runs import RunOutcome
+from mmgrec.runs.results import RunResults
+from mmgrec.studies import StudyResults
 from mmgrec.testing import tiny_data
 from mmgrec_cli.app import main
 
@@ -111,15 +113,17 @@ def outcome(argv: list[str]) -> tuple[object, str]:
 @pytest.fixture
 def stubs(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """Nothing is fitted: a run answers with a finished one's results, a study with an empty one."""
-    import json
-
-    results = {"run": "finished", **json.loads((home / "finished/results.json").read_text())}
+    results = RunResults.read(home / "finished" / "results.json")
+    nothing = StudyResults(
+        study="none", title="", seeds=(0,), mask="train", metrics=(), definitions={}, against="", versions={},
+        written="", data=(),
+    )  # fmt: skip
 
     def run(*_: object, **__: object) -> RunOutcome:
         return RunOutcome(folder=home / "finished", results=results, stored=True)
 
-    def run_study(*_: object, **__: object) -> dict[str, Any]:
-        return {"data": [], "mask": "train", "failed": {}}
+    def run_study(*_: object, **__: object) -> StudyResults:
+        return nothing
 
     monkeypatch.setattr("mmgrec.runs.execution.execute", run)
     monkeypatch.setattr("mmgrec.studies.runner.run_study", run_study)

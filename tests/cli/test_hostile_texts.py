@@ -15,11 +15,17 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
+import torch
 
 from mmgrec.errors import SettingsError, UserError
+from mmgrec.evaluation import Defects, PairedTest, Report, Spread
 from mmgrec.registry import Plugin
+from mmgrec.runs import Comparison, DataFacts, RunOutcome
+from mmgrec.runs.results import Decoding, ModelResult, RecIDFacts, RunResults, Seconds
 from mmgrec.settings import Setting
+from mmgrec.studies import StudyResults
 from mmgrec.studies.page import write_page
+from mmgrec.studies.results import DatasetResults, ModelResults
 from mmgrec_cli import render
 from mmgrec_cli.app import main
 
@@ -196,36 +202,81 @@ def strings(value: Any) -> Iterator[str]:
 
 EVIL = "\x1b[31m[bold]x[/][/bold]<script>\u202e"
 SHOWN = "\\u001b[31m[bold]x[/][/bold]<script>\\u202e"
-ROW = {"mean": 0.5, "deviation": None}
-MODEL = {
-    "model": EVIL,
-    "seeds": [0],
-    "test": {"recall@10": ROW},
-    "seconds": {"fit": ROW, "test": ROW},
-    "parameters": 1,
-    "test_users": [3],
+SPREAD = Spread(mean=0.5)
+STUDY = StudyResults(
+    study=EVIL,
+    title=EVIL,
+    seeds=(0,),
+    mask=EVIL,
+    metrics=("recall@10",),
+    definitions={},
+    against=EVIL,
+    versions={},
+    written="",
+    data=(
+        DatasetResults(
+            name=EVIL,
+            models=(
+                ModelResults(
+                    model=EVIL,
+                    plugin=EVIL,
+                    settings={},
+                    seeds=(0,),
+                    cells=(EVIL,),
+                    test={"recall@10": SPREAD},
+                    valid={},
+                    seconds={"fit": SPREAD, "test": SPREAD},
+                    test_users=(3,),
+                    parameters=1,
+                ),
+            ),
+        ),
+    ),
+)
+IDS = RecIDFacts(num_levels=1, usage=(1.0,), perplexity=(1.0,), unique_before_collision=1.0, largest_group=1, hash=EVIL)
+LISTS = Decoding(users=1, invalid=0, duplicate=0, seen=0, missing=0, misplaced=0, recall_of_exact=None, exact_users=0)
+RESULT = ModelResult(
+    model=EVIL,
+    split="test",
+    mask=EVIL,
+    metrics={"recall@10": 0.5},
+    num_users=1,
+    seconds=Seconds(fit=1.0, recommend=1.0),
+)
+RUN_RESULTS = RunResults(
+    seed=0,
+    preset=EVIL,
+    data=DataFacts(name=EVIL, num_users=1, num_items=1, num_interactions=1, fingerprint=EVIL),
+    rec_ids=IDS,
+    decoding=LISTS,
+    results=(RESULT,),
+    definitions={},
+)
+REPORT = Report(
+    metrics={EVIL: 0.5},
+    per_user={},
+    definitions={},
+    user=torch.zeros(1, dtype=torch.int64),
+    item=torch.zeros(1, 1, dtype=torch.int64),
+    defects=Defects(),
+    split=EVIL,
+    mask=EVIL,
+    seconds=1.0,
+)
+HEALTH = {
+    "num_levels": 1,
+    "usage": [1.0],
+    "unique_before_collision": 1.0,
+    "largest_group": 1,
+    "num_items": 1,
+    "hash": EVIL,
+    "level_sizes": [1],
+    "perplexity": [1.0],
+    "reconstruction": None,
+    "alarms": [EVIL],
 }
-RESULT = {
-    "model": EVIL,
-    "split": "test",
-    "metrics": {"recall@10": 0.5},
-    "seconds": {"fit": 1.0, "recommend": 1.0},
-    "mask": EVIL,
-}
-IDS = {"num_levels": 1, "usage": [1.0], "unique_before_collision": 1.0, "largest_group": 1}
-LISTS = {"users": 1, "invalid": 0, "duplicate": 0, "seen": 0, "beam_recall_of_exact@10": None}
-TESTED = {
-    "metric": EVIL,
-    "first": EVIL,
-    "second": EVIL,
-    "num_users": 3,
-    "first_value": 0.1,
-    "second_value": 0.2,
-    "difference": 0.1,
-    "t": 1.0,
-    "p": 0.5,
-    "p_holm": 0.5,
-}
+TEST = PairedTest(metric=EVIL, difference=0.1, t=1.0, p=0.5, num_users=3, p_holm=0.5)
+TESTED = Comparison(first=EVIL, second=EVIL, first_value=0.1, second_value=0.2, test=TEST)
 PLUGIN = Plugin(kind="quantizer", name=EVIL, summary=EVIL, distribution=EVIL, version=EVIL, status=EVIL)
 PRINTED: dict[str, Callable[[], None]] = {
     "text": lambda: render.text(EVIL),
@@ -234,45 +285,17 @@ PRINTED: dict[str, Callable[[], None]] = {
     "mistake": lambda: render.problem(UserError(EVIL, where=EVIL)),
     "mistakes": lambda: render.problem(SettingsError([EVIL, EVIL])),
     "fault": lambda: render.fault(RuntimeError(EVIL)),
+    "fault of a package": lambda: render.fault(RuntimeError(EVIL), PLUGIN),
     "table": lambda: render.table(EVIL, (EVIL, EVIL), [(EVIL, EVIL)]),
     "plugins": lambda: render.plugins([PLUGIN]),
     "settings": lambda: render.settings(
         {EVIL: [Setting(name=EVIL, type=EVIL, default=EVIL, required=False, comment=EVIL)]}
     ),
-    "results": lambda: render.results(
-        {
-            "data": {"name": EVIL, "num_users": 1, "num_items": 1, "num_interactions": 1},
-            "seed": 0,
-            "run": EVIL,
-            "results": [RESULT],
-            "rec_ids": IDS,
-            "decoding": LISTS,
-        }
-    ),
-    "evaluation": lambda: render.evaluation(
-        EVIL, {"split": EVIL, "mask": EVIL, "num_users": 1, "metrics": {EVIL: 0.5}}
-    ),
-    "health": lambda: render.health(
-        {
-            **IDS,
-            "num_items": 1,
-            "hash": EVIL,
-            "level_sizes": [1],
-            "perplexity": [1.0],
-            "reconstruction": None,
-            "alarms": [EVIL],
-        }
-    ),
+    "results": lambda: render.results(RunOutcome(folder=Path(EVIL), results=RUN_RESULTS, stored=True)),
+    "evaluation": lambda: render.evaluation(EVIL, REPORT),
+    "health": lambda: render.health(HEALTH),
     "comparison": lambda: render.comparison([TESTED]),
-    "study": lambda: render.study(
-        {
-            "data": [{"name": EVIL, "models": [MODEL], "tests": {}}],
-            "mask": EVIL,
-            "against": EVIL,
-            "seeds": [0],
-            "metrics": ["recall@10"],
-        }
-    ),
+    "study": lambda: render.study(STUDY),
     "data check": lambda: render.data_report(
         {
             "facts": {EVIL: EVIL, "bags": {EVIL: EVIL}, "features": {EVIL: {EVIL: EVIL}}},
@@ -286,7 +309,10 @@ PRINTED: dict[str, Callable[[], None]] = {
 def test_everything_that_prints_is_tried() -> None:
     helpers = {"as_json", "clock", "inert", "page", "stderr_console"}  # these print no string of the data's own
     others = {"problem": "mistake", "data_report": "data check"}
-    assert {others.get(name, name) for name in set(render.__all__) - helpers} == set(PRINTED) - {"mistakes"}
+    assert {others.get(name, name) for name in set(render.__all__) - helpers} == set(PRINTED) - {
+        "mistakes",
+        "fault of a package",
+    }
 
 
 @pytest.mark.parametrize("name", PRINTED)

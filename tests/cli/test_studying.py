@@ -228,6 +228,6 @@ def test_mistakes_are_sentences(
 
 def test_the_list_of_studies_is_instant_and_complete(study: Command, tmp_path: Path) -> None:
     process = study("--list", "--json", cwd=tmp_path)
-    names = {study["study"] for study in json.loads(process.stdout)}
+    names = {row["study"] for row in json.loads(process.stdout)}
     assert {"overall", "representations", "assignment", "positions", "ablations", "ablations-paper", "layers-heads",
             "catalogue-size", "published-code", "ladder"} <= names  # fmt: skip
