@@ -1,4 +1,4 @@
-"""Values from JSON and back, for `mmgrec.insight.values`: what is missing or of another type is named in the error."""
+"""Checked reading of JSON, for `mmgrec.insight.values`, whose tables are flatter than the values they stand for."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ from typing import Any, NoReturn, TypeGuard, TypeVar
 from mmgrec.errors import RunError
 from mmgrec.storage import Json
 
-__all__ = ["Facts", "Part"]
+__all__ = ["Facts"]
 
 T = TypeVar("T")
-
-
-class Part:
-    """A frozen dataclass that is written as a table of its fields, in their order."""
-
-    def to_json(self) -> Json:
-        return {name: _written(value) for name, value in vars(self).items()}
-
-
-def _written(value: object) -> object:
-    if isinstance(value, Part):
-        return value.to_json()
-    return [_written(element) for element in value] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +100,8 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _refuse(where: str, name: str, wanted: str) -> NoReturn:
     raise RunError(
-        f"{name} should be {wanted}",
+        f"is not what was written ({name}: should be {wanted})",
         where=where,
-        remedy="the file was changed after it was written: restore it",
+        remedy="restore the file: it was changed since",
         code="insight.malformed",
     )

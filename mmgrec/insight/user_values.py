@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmgrec.insight.payload import Facts, Part
-from mmgrec.storage import Json
+from mmgrec.insight.payload import Facts
+from mmgrec.storage import Json, record_json
 
 __all__ = ["NamedItem", "OneUser", "PathLevel", "RelationMap", "TokenChoice"]
 
@@ -16,7 +16,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedItem(Part):
+class NamedItem:
     """An item as people know it, cut to 80 letters."""
 
     id: str
@@ -28,7 +28,7 @@ class NamedItem(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelationMap(Part):
+class RelationMap:
     """What the first T items of a user's history are to each other in one encoder layer, mean over the heads."""
 
     layer: int  # from 0
@@ -47,7 +47,7 @@ class RelationMap(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenChoice(Part):
+class TokenChoice:
     """A token that may follow a prefix, and what it leads to."""
 
     token: int
@@ -68,7 +68,7 @@ class TokenChoice(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathLevel(Part):
+class PathLevel:
     """One level on the way to an item: the token taken and its best rivals."""
 
     level: int  # from 0
@@ -90,12 +90,12 @@ class PathLevel(Part):
         )
 
     def to_json(self) -> Json:
-        whole = super().to_json()
-        return {"level": whole.pop("level"), **whole.pop("taken"), **whole}
+        table = record_json(self)
+        return {"level": table.pop("level"), **table.pop("taken"), **table}
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneUser(Part):
+class OneUser:
     """An example: a user with a readable history and many hits, and the way to one item of their list."""
 
     user: str  # id, cut to 80 letters

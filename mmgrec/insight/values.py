@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmgrec.errors import RunError
-from mmgrec.insight.payload import Facts, Part
+from mmgrec.insight.payload import Facts
 from mmgrec.insight.user_values import OneUser
-from mmgrec.storage import Json
+from mmgrec.storage import Json, record_json
 
 __all__ = [
     "CodewordUse", "CountRange", "GainSpread", "GeneratorInsight", "GroupAccuracy", "LayerGains", "ModelInsight",
@@ -25,7 +25,7 @@ SCHEMA = 1  # of the JSON
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountRange(Part):
+class CountRange:
     """A group of counts: 0, 1, 2–3, 4–7 …, both bounds included."""
 
     low: int
@@ -43,7 +43,7 @@ class CountRange(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PopularityGroups(Part):
+class PopularityGroups:
     """How catalogue, recommendations and liked items spread over G groups of items."""
 
     groups: tuple[CountRange, ...]  # [G] training interactions of an item
@@ -62,7 +62,7 @@ class PopularityGroups(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupAccuracy(Part):
+class GroupAccuracy:
     """Accuracy in one group: of items, by training interactions, or of users, by length of the history."""
 
     counts: CountRange  # the group's
@@ -90,7 +90,7 @@ class GroupAccuracy(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodewordUse(Part):
+class CodewordUse:
     """How the items use the vocabulary of one level."""
 
     level: int  # from 0
@@ -115,7 +115,7 @@ class CodewordUse(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrefixGroup(Part):
+class PrefixGroup:
     """The prefixes of one length that have about as many items."""
 
     counts: CountRange  # items under one prefix
@@ -131,7 +131,7 @@ class PrefixGroup(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrefixLevel(Part):
+class PrefixLevel:
     """How many items share the prefixes of one length."""
 
     tokens: int  # of a prefix, from 1
@@ -150,7 +150,7 @@ class PrefixLevel(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GainSpread(Part):
+class GainSpread:
     """How one gain spreads over the users."""
 
     share: tuple[float, ...]  # [B] share of the gains in each bar of a histogram
@@ -163,7 +163,7 @@ class GainSpread(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerGains(Part):
+class LayerGains:
     """The gains of one encoder layer's attention."""
 
     layer: int  # from 0
@@ -191,7 +191,7 @@ class LayerGains(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorInsight(Part):
+class GeneratorInsight:
     """What only MMGRec has."""
 
     codewords: tuple[CodewordUse, ...]  # one for each level, the collision token's last
@@ -210,7 +210,7 @@ class GeneratorInsight(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelInsight(Part):
+class ModelInsight:
     """Everything that is known of one fitted model beside its metrics."""
 
     split: str  # the part that holds what the users liked: test or valid
@@ -239,9 +239,9 @@ class ModelInsight(Part):
         schema = facts.whole("schema") if facts.has("schema") else SCHEMA
         if schema > SCHEMA:
             raise RunError(
-                f"what it says of models has schema {schema}, and this mmgrec reads schemas up to {SCHEMA}",
+                f"was written by a newer mmgrec (schema {schema}; this one reads up to {SCHEMA})",
                 where=where,
-                remedy="use a newer mmgrec",
+                remedy="use that version, or a newer one",
                 code="insight.newer-schema",
             )
         coverage, accuracy = facts.part("coverage"), facts.part("accuracy")
@@ -260,7 +260,7 @@ class ModelInsight(Part):
 
     def to_json(self) -> Json:
         """The table that `of_json` reads; equal insights give equal bytes."""
-        table = super().to_json()
+        table = record_json(self)
         generator = table.pop("generator")
         accuracy = {"popularity": table.pop("by_popularity"), "history": table.pop("by_history")}
         coverage = {str(length): share for length, share in self.coverage.items()}

@@ -51,7 +51,6 @@ def test_a_newer_schema_is_refused() -> None:
     assert error.value.code == "insight.newer-schema"
     assert error.value.where == "run/insight.json"
     assert "schema 2" in str(error.value)
-    assert "newer mmgrec" in error.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -83,4 +82,4 @@ def test_what_was_changed_by_hand_is_named(path: tuple[str | int, ...], value: A
     with pytest.raises(RunError) as error:
         ModelInsight.of_json(payload, where="insight.json")
     assert error.value.code == "insight.malformed"
-    assert f"insight.json: {name} should be " in str(error.value)
+    assert f"({name}: should be " in str(error.value)
