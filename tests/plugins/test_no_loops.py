@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from mmgrec.data.dataset import Dataset, Interactions
+from mmgrec.data import Dataset, Interactions
 from mmgrec.interfaces import Context, Recommender
 from mmgrec.registry import Registry
-from mmgrec.settings.builder import build
+from mmgrec.settings import build
 from mmgrec.synthetic import planted
 from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
 from mmgrec_plugins.recommenders.graph.mf import MF

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from _baselines import (
+from shared_baselines import (
     DATA,
     SMALL,
     chooses_from_the_grid_by_validation,
@@ -20,7 +20,7 @@ from _baselines import (
 )
 from torch import Tensor, nn
 
-from mmgrec.data.dataset import Bag, Dataset
+from mmgrec.data import Bag, Dataset
 from mmgrec.interfaces import Context
 from mmgrec.synthetic import planted
 from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
