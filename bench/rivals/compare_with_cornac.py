@@ -69,7 +69,9 @@ def their_vbpr(data: Dataset, dim: int, epochs: int) -> FittedRecommender:
 
 
 def best(data: Dataset, candidates: list[FittedRecommender]) -> FittedRecommender:
-    return max(candidates, key=lambda one: evaluate(one, data, split="valid", top_k=(10,)).metrics["recall@10"])
+    return max(
+        candidates, key=lambda candidate: evaluate(candidate, data, split="valid", top_k=(10,)).metrics["recall@10"]
+    )
 
 
 def largest_difference(data: Dataset, dim: int) -> float:
@@ -118,8 +120,8 @@ def main() -> None:
         "vbpr, cornac": best(data, [their_vbpr(data, settings.dim, epochs) for epochs in (10, 20, 40)]),
     }
     for name, model in models.items():
-        found = evaluate(model, data, top_k=(10,)).metrics
-        print(f"{name:14} recall@10 {found['recall@10']:.4f}  ndcg@10 {found['ndcg@10']:.4f}")
+        metrics = evaluate(model, data, top_k=(10,)).metrics
+        print(f"{name:14} recall@10 {metrics['recall@10']:.4f}  ndcg@10 {metrics['ndcg@10']:.4f}")
 
 
 if __name__ == "__main__":

@@ -24,19 +24,19 @@ ENOUGH = 0.95  # of a published figure
 
 def read_study(path: Path) -> Json:
     """A study by its folder, or what was kept of one by its file."""
-    found: Json = json.loads((path / "study.json" if path.is_dir() else path).read_text())
-    return found
+    study: Json = json.loads((path / "study.json" if path.is_dir() else path).read_text())
+    return study
 
 
 def measured(studies: list[Path]) -> dict[tuple[str, str], Json]:
     """(data set, model) -> that model's entry of a study."""
-    found = {}
+    entries = {}
     for path in studies:
         for data in read_study(path)["data"]:
             for model in data["models"]:
                 if model["seeds"] and model.get("otherwise"):
-                    found[data["name"], model["model"]] = model
-    return found
+                    entries[data["name"], model["model"]] = model
+    return entries
 
 
 def under(model: Json, mask: str, metric: str) -> float:
@@ -45,18 +45,20 @@ def under(model: Json, mask: str, metric: str) -> float:
     return float((other if other["mask"] == mask else model["test"])[metric]["mean"])
 
 
-def compared(found: dict[tuple[str, str], Json]) -> list[Json]:
+def compared(entries: dict[tuple[str, str], Json]) -> list[Json]:
     """One row for each published figure whose model and data set were measured."""
     rows = []
     for table in tomllib.loads(PUBLISHED.read_text()).values():
-        for data, models in ((key, one) for key, one in table.items() if isinstance(one, dict)):
+        for data, models in ((key, value) for key, value in table.items() if isinstance(value, dict)):
             for name, figure in models.items():
-                ours = found.get((data, name))
+                ours = entries.get((data, name))
                 if ours is None:
                     continue
                 metrics = {f"recall@{figure['k']}": figure["recall"], f"ndcg@{figure['k']}": figure["ndcg"]}
                 values = {metric: under(ours, table["mask"], metric) for metric in metrics}
-                weaker = [found[data, one] for one in ("popularity", "mf") if (data, one) in found and one != name]
+                weaker = [
+                    entries[data, rival] for rival in ("popularity", "mf") if (data, rival) in entries and rival != name
+                ]
                 first = next(iter(metrics))
                 rows.append(
                     {
@@ -69,10 +71,10 @@ def compared(found: dict[tuple[str, str], Json]) -> list[Json]:
                         "comparable": not figure.get("features", False),
                         "published": metrics,
                         "ours": {metric: round(value, 5) for metric, value in values.items()},
-                        "ratio": round(min(values[one] / metrics[one] for one in metrics), 3),
-                        "reached": all(values[one] >= ENOUGH * metrics[one] for one in metrics),
+                        "ratio": round(min(values[metric] / metrics[metric] for metric in metrics), 3),
+                        "reached": all(values[metric] >= ENOUGH * metrics[metric] for metric in metrics),
                         "passes popularity and mf": all(
-                            values[first] >= under(one, table["mask"], first) for one in weaker
+                            values[first] >= under(rival, table["mask"], first) for rival in weaker
                         ),
                     }
                 )
@@ -80,13 +82,14 @@ def compared(found: dict[tuple[str, str], Json]) -> list[Json]:
 
 
 def markdown(rows: list[Json]) -> str:
+    """A table with a row for each published figure."""
     lines = [
         "| set | model | seeds | published R / N | ours R / N | least ratio | reached "
         "| passes popularity and MF | source |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        pairs = [" / ".join(f"{value:.4f}" for value in row[one].values()) for one in ("published", "ours")]
+        pairs = [" / ".join(f"{value:.4f}" for value in row[side].values()) for side in ("published", "ours")]
         reached = ("yes" if row["reached"] else "no") + ("" if row["comparable"] else " (other features)")
         passes = "yes" if row["passes popularity and mf"] else "no"
         source = f"{row['source'].split(',')[0]}, {row['split']}" + (" split" if row["split"] == "the same" else "")

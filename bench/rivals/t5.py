@@ -62,21 +62,21 @@ def generate(
                 return [START]
         return [begins[len(tokens)] + token for token in node]
 
-    found = model.generate(
+    output = model.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=memory),
         attention_mask=torch.ones(memory.shape[:2], dtype=torch.int64),
         num_beams=num_beams, num_return_sequences=top_k, max_new_tokens=table.num_levels, do_sample=False,
         min_new_tokens=table.num_levels, length_penalty=0.0, prefix_allowed_tokens_fn=allowed,
         return_dict_in_generate=True, output_scores=True, use_cache=use_cache,
     )  # fmt: skip
-    rows = found.sequences[:, 1:] - torch.tensor(begins)
+    rows = output.sequences[:, 1:] - torch.tensor(begins)
     items = []
     for row in rows.tolist():
         node: Any = trie
         for token in row:
             node = node[token]
         items.append(node)
-    return torch.tensor(items).view(-1, top_k), found.sequences_scores.view(-1, top_k)
+    return torch.tensor(items).view(-1, top_k), output.sequences_scores.view(-1, top_k)
 
 
 class T5Stepper(Stepper):
@@ -144,14 +144,15 @@ class CachedT5Stepper(Stepper):
         return self._step(token)
 
     def _step(self, token: Tensor) -> TokenScores:
+        """The scores of what follows the newest token ``[B, W]`` of each beam."""
         x = self.decoder.embed_tokens(token)  # [B, W, D]
         bias = self.bias[:, self.level, : self.level + 1]  # [H, T]
-        for place, (block, crossed) in enumerate(zip(self.decoder.block, self.crossed, strict=True)):
+        for layer, (block, crossed) in enumerate(zip(self.decoder.block, self.crossed, strict=True)):
             own, cross, forward = block.layer
             y, attention = own.layer_norm(x), own.SelfAttention
             newest = torch.cat([attention.k(y), attention.v(y)], -1).unsqueeze(2)
-            self.cache[place] = torch.cat([self.cache[place], newest], 2)
-            key, value = (self._heads(part) for part in self.cache[place].chunk(2, -1))  # [B, W, T, H, K]
+            self.cache[layer] = torch.cat([self.cache[layer], newest], 2)
+            key, value = (self._heads(part) for part in self.cache[layer].chunk(2, -1))  # [B, W, T, H, K]
             score = torch.einsum("bwhk,bwthk->bwht", self._heads(attention.q(y)), key) + bias  # T5 does not scale
             x = x + attention.o(torch.einsum("bwht,bwthk->bwhk", score.softmax(-1), value).flatten(2))
             y, attention = cross.layer_norm(x), cross.EncDecAttention

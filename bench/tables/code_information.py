@@ -106,11 +106,13 @@ def main() -> None:
     rows = []
     for kind in KINDS:
         described = load_folder(options.data, split="leave-one-out", modalities=kind.modalities)
-        found = [information(data, kind.codes(described, seed)) for seed in range(options.seeds)]
-        rows.append({**asdict(kind), "nats": found})
-        print(f"{kind.quantizer:9} {'+'.join(kind.modalities):13} {kind.max_dim:4}", *(f"{one:.3f}" for one in found))
-    told = {"data": data.name, "fingerprint": data.fingerprint, "seeds": options.seeds, "rows": rows}
-    options.out.write_text(json.dumps(told, indent=1) + "\n")
+        nats = [information(data, kind.codes(described, seed)) for seed in range(options.seeds)]
+        rows.append({**asdict(kind), "nats": nats})
+        print(
+            f"{kind.quantizer:9} {'+'.join(kind.modalities):13} {kind.max_dim:4}", *(f"{value:.3f}" for value in nats)
+        )
+    results = {"data": data.name, "fingerprint": data.fingerprint, "seeds": options.seeds, "rows": rows}
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

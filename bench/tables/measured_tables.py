@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Outcome = Mapping[str, Any]  # as `_harness.Book.save` writes it
+Outcome = Mapping[str, Any]  # as `harness.Book.save` writes it
 
 
 def measured(pattern: str, outcomes: Sequence[Outcome]) -> str:
@@ -27,20 +27,20 @@ def measured(pattern: str, outcomes: Sequence[Outcome]) -> str:
     source: Outcome = {}
     for outcome in outcomes:
         for line in outcome["lines"]:
-            found = re.fullmatch(pattern, line["case"])
-            if found is not None:
+            matched = re.fullmatch(pattern, line["case"])
+            if matched is not None:
                 source = outcome
-                columns.setdefault(found[1], {})[line["form"]] = line["milliseconds"]
+                columns.setdefault(matched[1], {})[line["form"]] = line["milliseconds"]
     if not columns:
         raise SystemExit(f"no case of these files matches {pattern!r}")
     first = next(iter(columns.values()))
 
-    def place(form: str) -> tuple[bool, float, str]:
+    def order(form: str) -> tuple[bool, float, str]:
         return not form.startswith("mmgrec"), first.get(form, math.inf), form
 
     rows = [
         f"| {form} | " + " | ".join(_number(column.get(form)) for column in columns.values()) + " |"
-        for form in sorted({form for column in columns.values() for form in column}, key=place)
+        for form in sorted({form for column in columns.values() for form in column}, key=order)
     ]
     head = [f"| ms | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
     return "\n".join([*head, *rows, "", _machine(source)])
@@ -48,9 +48,9 @@ def measured(pattern: str, outcomes: Sequence[Outcome]) -> str:
 
 def goals(outcomes: Iterable[Outcome], *, gpu: bool) -> str:
     of_these = (outcome for outcome in outcomes if bool(outcome["hardware"]["gpu"]) == gpu)
-    found = {goal["goal"]: goal for outcome in of_these for goal in outcome.get("goals", [])}
+    latest = {goal["goal"]: goal for outcome in of_these for goal in outcome.get("goals", [])}
     rows = [
-        f"| {name} | {goal['found']:.2f} | {'met' if goal['met'] else '**missed**'} |" for name, goal in found.items()
+        f"| {name} | {goal['found']:.2f} | {'met' if goal['met'] else '**missed**'} |" for name, goal in latest.items()
     ]
     return "\n".join(["| goal | found | |", "|---|--:|---|", *rows])
 
@@ -64,9 +64,9 @@ def _number(milliseconds: float | None) -> str:
 
 def _machine(outcome: Outcome) -> str:
     machine = outcome["hardware"]
-    place = machine["gpu"] or f"{machine['cpu']}, {machine['torch_threads']} thread(s)"
+    device = machine["gpu"] or f"{machine['cpu']}, {machine['torch_threads']} thread(s)"
     versions = ", ".join(f"{name} {version}" for name, version in outcome["versions"].items() if name != "python")
-    return f"Medians; {place}; {versions}; {outcome['date'][:10]}."
+    return f"Medians; {device}; {versions}; {outcome['date'][:10]}."
 
 
 def write(text: str, outcomes: Sequence[Outcome]) -> str:

@@ -61,20 +61,20 @@ def figure(outcome: Outcome) -> str:
         drawn.append(f'<path d="M{LEFT} {at:.1f}H{RIGHT}" stroke="#e3e3e3"/>')
         drawn.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')
     drawn.append(f'<text x="{(LEFT + RIGHT) / 2}" y="{BOTTOM + 45}" text-anchor="middle">items</text>')
-    for place, (form, line) in enumerate(_by_form(points).items()):
+    for index, (form, line) in enumerate(_by_form(points).items()):
         colour, dashes = STYLES[form]
         at = [(x(point["num_items"]), y(point["ms_per_user"])) for point in line]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in at)
         stroke = f'fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dashes or "none"}"'
         drawn.append(f'<polyline points="{path}" {stroke}/>')
         drawn += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{colour}"/>' for a, b in at]
-        row = TOP + 12 + 40 * place
+        row = TOP + 12 + 40 * index
         drawn.append(f'<path d="M{RIGHT + 14} {row - 4}h22" {stroke}/>')
         drawn.append(f'<text x="{RIGHT + 42}" y="{row}" fill="{colour}">{form.removeprefix("mmgrec ")}</text>')
         recalls = [point["recall"] for point in line if point["recall"] is not None]
-        told = f"recall@10 {min(recalls):.2f}–{max(recalls):.2f}" if recalls and min(recalls) < 0.995 else ""
-        told = told or ("exact" if recalls else line[0]["detail"])
-        drawn.append(f'<text x="{RIGHT + 42}" y="{row + 15}" font-size="11" fill="#555555">{told}</text>')
+        caption = f"recall@10 {min(recalls):.2f}–{max(recalls):.2f}" if recalls and min(recalls) < 0.995 else ""
+        caption = caption or ("exact" if recalls else line[0]["detail"])
+        drawn.append(f'<text x="{RIGHT + 42}" y="{row + 15}" font-size="11" fill="#555555">{caption}</text>')
     return "\n".join([*drawn, "</svg>", ""])
 
 

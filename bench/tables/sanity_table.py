@@ -74,13 +74,13 @@ def references(table: Path) -> list[Reference]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) != 5 + len(COLUMNS) or cells[4] not in METHODS:
             continue
-        found = re.fullmatch(r"(.*) \(([\d,]+) / ([\d,]+) / ([\d,]+)\)", cells[1])
-        assert found, cells[1]
-        train, valid, test = (int(found[place].replace(",", "")) for place in (2, 3, 4))
+        match = re.fullmatch(r"(.*) \(([\d,]+) / ([\d,]+) / ([\d,]+)\)", cells[1])
+        assert match, cells[1]
+        train, valid, test = (int(match[group].replace(",", "")) for group in (2, 3, 4))
         rows.append(
             Reference(
                 name=cells[0],
-                protocol=found[1],
+                protocol=match[1],
                 sizes=(train, valid, test),
                 num_users=int(cells[2].replace(",", "")),
                 mask=cells[3],
@@ -126,14 +126,15 @@ def _tie_range(learnt_from: Dataset, data: Dataset, reference: Reference) -> lis
 
 
 def _row(reference: Reference, data: Dataset, report: Report, ties: list[tuple[float, float]] | None) -> dict[str, Any]:
+    """What was measured beside what was published, and whether they agree but for the order of ties."""
     measured = [round(report.metrics[column], 4) for column in COLUMNS]
     difference = [round(ours - theirs, 4) for ours, theirs in zip(measured, reference.value, strict=True)]
-    outside = [place for place, value in enumerate(difference) if abs(value) > TOLERANCE + 1e-9]
+    outside = [column for column, value in enumerate(difference) if abs(value) > TOLERANCE + 1e-9]
     rounding = 0.00005
     by_ties = [
-        place
-        for place in outside
-        if ties and ties[place][0] - rounding <= reference.value[place] <= ties[place][1] + rounding
+        column
+        for column in outside
+        if ties and ties[column][0] - rounding <= reference.value[column] <= ties[column][1] + rounding
     ]
     return {
         "set": reference.name,
@@ -148,7 +149,7 @@ def _row(reference: Reference, data: Dataset, report: Report, ties: list[tuple[f
         "reference": dict(zip(COLUMNS, reference.value, strict=True)),
         "largest_difference": max(map(abs, difference)),
         "agrees": outside == by_ties,
-        "explained_by_ties": {COLUMNS[place]: [round(end, 4) for end in ties[place]] for place in by_ties}
+        "explained_by_ties": {COLUMNS[column]: [round(end, 4) for end in ties[column]] for column in by_ties}
         if ties
         else {},
         "defects": vars(report.defects),
@@ -161,9 +162,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     settings = parser.parse_args()
     torch.set_num_threads(1)
-    found = references(settings.data / "REFERENCE_NUMBERS.md")
+    published = references(settings.data / "REFERENCE_NUMBERS.md")
     rows: list[dict[str, Any]] = []
-    for name, protocol in dict.fromkeys((row.name, row.protocol) for row in found):
+    for name, protocol in dict.fromkeys((row.name, row.protocol) for row in published):
         for row in measure(settings.data, name, protocol):
             rows.append(row)
             verdict = "agrees" if row["agrees"] else "DIFFERS"

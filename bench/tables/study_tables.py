@@ -56,40 +56,41 @@ MODEL = ("model", "plugin", "seeds", "parameters", "peak_memory_mib", "threads",
 def kept(paths: Sequence[Path]) -> Json:
     """What is worth keeping of some studies: their folders, or files that were made of such."""
     data: dict[str, Json] = {}
-    told: Json = {}
+    study: Json = {}
     for path in paths:
-        told = read_study(path)
-        for one in told["data"]:
+        study = read_study(path)
+        for section in study["data"]:
             home = data.setdefault(
-                one["name"],
-                {key: one[key] for key in ("name", "num_users", "num_items", "num_interactions", "fingerprint")}
+                section["name"],
+                {key: section[key] for key in ("name", "num_users", "num_items", "num_interactions", "fingerprint")}
                 | {"models": {}, "tests": {}},
             )
-            before = home["models"].get(told["against"])
-            for model in one["models"]:
+            before = home["models"].get(study["against"])
+            for model in section["models"]:
                 if model["seeds"]:
                     _join(home["models"], model["model"], _model(model) if path.is_dir() else model)
-            if before is not None and before["test"] != home["models"][told["against"]]["test"]:
+            if before is not None and before["test"] != home["models"][study["against"]]["test"]:
                 home["tests"].clear()
             for metric in METRICS[:2]:
-                tests = one["tests"].get(metric, [])
+                tests = section["tests"].get(metric, [])
                 for test in tests.values() if isinstance(tests, dict) else tests:
                     _join(home["tests"].setdefault(metric, {}), test["against"], test)
     return {
-        "study": told["study"],
-        "against": told["against"],
-        "mask": told["mask"],
-        "versions": told["versions"],
+        "study": study["study"],
+        "against": study["against"],
+        "mask": study["mask"],
+        "versions": study["versions"],
         "data": [
-            {**one, "models": list(one["models"].values()), "tests": _corrected(one["tests"])} for one in data.values()
+            {**section, "models": list(section["models"].values()), "tests": _corrected(section["tests"])}
+            for section in data.values()
         ],
     }
 
 
-def _join(home: Json, name: str, found: Json) -> None:
+def _join(home: Json, name: str, entry: Json) -> None:
     """Keep what stands on more seeds, or came later."""
-    if name not in home or len(found["seeds"]) >= len(home[name]["seeds"]):
-        home[name] = found
+    if name not in home or len(entry["seeds"]) >= len(home[name]["seeds"]):
+        home[name] = entry
 
 
 def _corrected(tests: Json) -> Json:
@@ -101,25 +102,26 @@ def _corrected(tests: Json) -> Json:
     return out
 
 
-def _model(told: Json) -> Json:
-    out = {key: told[key] for key in MODEL}
+def _model(model: Json) -> Json:
+    """What of a model is kept: its settings, the four metrics, seconds, and how it was tuned."""
+    out = {key: model[key] for key in MODEL}
     for split in ("test", "valid"):
-        out[split] = {metric: told[split][metric] for metric in METRICS if metric in told[split]}
-    other = told.get("otherwise")
+        out[split] = {metric: model[split][metric] for metric in METRICS if metric in model[split]}
+    other = model.get("otherwise")
     out["otherwise"] = other and {"mask": other["mask"], **{name: other[name] for name in METRICS}}
-    out["seconds"] = {key: told["seconds"][key]["mean"] for key in ("fit", "stage1", "test")}
-    tuned = told["tuned"]
+    out["seconds"] = {key: model["seconds"][key]["mean"] for key in ("fit", "stage1", "test")}
+    tuned = model["tuned"]
     out["tuned"] = tuned and {
         "by": tuned["by"],
         "chosen": tuned["chosen"],
-        "trials": [{"settings": one["settings"], "score": one["score"]} for one in tuned["trials"]],
+        "trials": [{"settings": trial["settings"], "score": trial["score"]} for trial in tuned["trials"]],
     }
     return out
 
 
-def table(found: Json, data: Json, *, best_first: bool = True) -> str:
+def table(study: Json, data: Json, *, best_first: bool = True) -> str:
     """One data set: means ± deviations over seeds, the test against the study's own model."""
-    first = f"{found['against']} − model (R@10)"
+    first = f"{study['against']} − model (R@10)"
     lines = [
         f"**{data['name']}**, test",
         "",
@@ -129,7 +131,7 @@ def table(found: Json, data: Json, *, best_first: bool = True) -> str:
     places = {metric: _places(data["models"], metric) for metric in METRICS}
     models = data["models"]
     if best_first:
-        models = sorted(models, key=lambda one: -one["test"]["recall@10"]["mean"])
+        models = sorted(models, key=lambda model: -model["test"]["recall@10"]["mean"])
     for model in models:
         figures = [_figure(model["test"][metric], places[metric].get(model["model"])) for metric in METRICS]
         tests = [data["tests"].get(metric, {}).get(model["model"]) for metric in METRICS[:2]]
@@ -142,19 +144,19 @@ def table(found: Json, data: Json, *, best_first: bool = True) -> str:
     return "\n".join(lines)
 
 
-def summary(found: Json, places: Mapping[str, Mapping[str, int]] | None = None) -> str:
+def summary(study: Json, places: Mapping[str, Mapping[str, int]] | None = None) -> str:
     """All data sets: Recall@10 / NDCG@10 of every model, in the order of the first set.
 
     Args:
-        found: what was kept.
+        study: what was kept.
         places: data set -> model -> 0 for the best; by default among the models that are shown.
     """
-    sets = [one["name"] for one in found["data"]]
-    values = {(one["name"], model["model"]): model for one in found["data"] for model in one["models"]}
+    sets = [data["name"] for data in study["data"]]
+    values = {(data["name"], model["model"]): model for data in study["data"] for model in data["models"]}
     mean = {key: model["test"]["recall@10"]["mean"] for key, model in values.items()}
-    labels = sorted({label for _, label in values}, key=lambda label: -max(mean.get((one, label), 0) for one in sets))
+    labels = sorted({label for _, label in values}, key=lambda label: -max(mean.get((name, label), 0) for name in sets))
     if places is None:
-        places = {one["name"]: _places(one["models"], "recall@10") for one in found["data"]}
+        places = {data["name"]: _places(data["models"], "recall@10") for data in study["data"]}
 
     def cell(name: str, label: str) -> str:
         if (name, label) not in values:
@@ -165,24 +167,24 @@ def summary(found: Json, places: Mapping[str, Mapping[str, int]] | None = None) 
     return _grid("Recall@10 / NDCG@10", labels, sets, cell)
 
 
-def best(found: Json) -> str:
+def best(study: Json) -> str:
     """`summary` of our rows and, for each family and data set, the rival with the highest Recall@10 there.
 
     Raises:
         SystemExit: if there is a rival that belongs to no family.
     """
     known = {*OURS, *(plugin for family in FAMILIES.values() for plugin in family)}
-    strange = {model["plugin"] for one in found["data"] for model in one["models"]} - known
+    strange = {model["plugin"] for data in study["data"] for model in data["models"]} - known
     if strange:
         raise SystemExit(f"no family in FAMILIES has {', '.join(sorted(strange))}")
-    places = {one["name"]: _places(one["models"], "recall@10") for one in found["data"]}
+    places = {data["name"]: _places(data["models"], "recall@10") for data in study["data"]}
     rivals = {
-        (one["name"], family): max(
-            (model for model in one["models"] if model["plugin"] in plugins),
+        (data["name"], family): max(
+            (model for model in data["models"] if model["plugin"] in plugins),
             key=lambda model: float(model["test"]["recall@10"]["mean"]),
             default=None,
         )
-        for one in found["data"]
+        for data in study["data"]
         for family, plugins in FAMILIES.items()
     }
 
@@ -193,25 +195,27 @@ def best(found: Json) -> str:
         pair = " / ".join(_short(rival["test"][metric]["mean"]) for metric in METRICS[:2])
         return f"{_marked(pair, places[name].get(rival['model']))} ({rival['model']})"
 
-    ours = [{**one, "models": [model for model in one["models"] if model["plugin"] in OURS]} for one in found["data"]]
-    shown = [family for family in FAMILIES if any(rivals[one["name"], family] for one in found["data"])]
+    ours = [
+        {**data, "models": [model for model in data["models"] if model["plugin"] in OURS]} for data in study["data"]
+    ]
+    shown = [family for family in FAMILIES if any(rivals[data["name"], family] for data in study["data"])]
     rows = [
         f"| best of the {family}: {', '.join(FAMILIES[family])} | "
-        + " | ".join(cell(one["name"], family) for one in found["data"])
+        + " | ".join(cell(data["name"], family) for data in study["data"])
         + " |"
         for family in shown
     ]
-    return "\n".join([summary({**found, "data": ours}, places), *rows])
+    return "\n".join([summary({**study, "data": ours}, places), *rows])
 
 
-def paired(found: Json) -> str:
+def paired(study: Json) -> str:
     """All data sets: how far the model is above each other one, and how sure that is."""
-    sets = [one["name"] for one in found["data"]]
+    sets = [data["name"] for data in study["data"]]
     pairs = {
-        (one["name"], metric, against): test
-        for one in found["data"]
+        (data["name"], metric, against): test
+        for data in study["data"]
         for metric in METRICS[:2]
-        for against, test in one["tests"].get(metric, {}).items()
+        for against, test in data["tests"].get(metric, {}).items()
     }
     labels = list(dict.fromkeys(against for _, _, against in pairs))
 
@@ -219,7 +223,7 @@ def paired(found: Json) -> str:
         two = [pairs.get((name, metric, label)) for metric in METRICS[:2]]
         return ", ".join(f"{test['difference']:+.4f} (p {test['p_holm']:.1g})" for test in two if test is not None)
 
-    return _grid(f"{found['against']} − model: R@10 (p Holm), N@10 (p Holm)", labels, sets, cell)
+    return _grid(f"{study['against']} − model: R@10 (p Holm), N@10 (p Holm)", labels, sets, cell)
 
 
 def _grid(corner: str, labels: Sequence[str], sets: Sequence[str], cell: Callable[[str, str], str]) -> str:
@@ -249,8 +253,8 @@ def _short(value: float) -> str:
 
 
 SHAPES: Mapping[str, Callable[[Any], str]] = {  # Any: JSON
-    "study": lambda found: "\n\n".join(table(found, one) for one in found["data"]),
-    "steps": lambda found: "\n\n".join(table(found, one, best_first=False) for one in found["data"]),
+    "study": lambda study: "\n\n".join(table(study, data) for data in study["data"]),
+    "steps": lambda study: "\n\n".join(table(study, data, best_first=False) for data in study["data"]),
     "summary": summary,
     "best": best,
     "tests": paired,
@@ -263,8 +267,8 @@ def write(text: str, home: Path) -> str:
 
     def renewed(match: re.Match[str]) -> str:
         kind, name = match[1], match[2]
-        found = json.loads((home / name).read_text())
-        return f"<!-- {kind}: {name} -->\n\n{SHAPES[kind](found)}\n\n<!-- /{kind} -->"
+        study = json.loads((home / name).read_text())
+        return f"<!-- {kind}: {name} -->\n\n{SHAPES[kind](study)}\n\n<!-- /{kind} -->"
 
     kinds = "|".join(SHAPES)
     return re.sub(rf"<!-- ({kinds}): (\S+) -->\n.*?<!-- /\1 -->", renewed, text, flags=re.DOTALL)
@@ -277,9 +281,9 @@ def main() -> None:
     parser.add_argument("--tests", type=Path, metavar="FILE", help="their paired tests alone go there")
     options = parser.parse_args()
     if options.tests:
-        found = kept(options.paths)
-        found["data"] = [{**one, "models": []} for one in found["data"]]
-        options.tests.write_text(json.dumps(found, indent=1) + "\n")
+        study = kept(options.paths)
+        study["data"] = [{**data, "models": []} for data in study["data"]]
+        options.tests.write_text(json.dumps(study, indent=1) + "\n")
         return
     if options.keep:
         options.keep.write_text(json.dumps(kept(options.paths), indent=1) + "\n")

@@ -109,8 +109,8 @@ def search(index: Any, user: np.ndarray) -> Found:
     return torch.from_numpy(item), torch.from_numpy(score)
 
 
-def recall(found: Tensor, best: Tensor) -> float:
-    return (found.unsqueeze(2) == best.unsqueeze(1)).any(2).float().mean().item()
+def recall(item: Tensor, best: Tensor) -> float:
+    return (item.unsqueeze(2) == best.unsqueeze(1)).any(2).float().mean().item()
 
 
 def tuned(index: Any, setting: str, values: Iterator[int], vectors: Vectors) -> int:
@@ -128,6 +128,7 @@ def set_effort(index: Any, setting: str, value: int) -> None:
 
 
 def inner_products(vectors: Vectors) -> dict[str, Form]:
+    """Forms that rank by inner products: exact ones, and indexes tuned on users who are not timed."""
     num_items = len(vectors.item)
     user, item = torch.from_numpy(vectors.user), torch.from_numpy(vectors.item)
     forms = {
@@ -223,10 +224,10 @@ def walk_tree(stepper: CachedStepper, trie: Trie) -> Found:
         child = child.masked_fill(absent, 0)
         logits = torch.einsum("bwd,bwcd->bwc", scores.state, scores.vectors[child]) + scores.bias[child]
         log_p = logits.masked_fill(absent, -torch.inf).log_softmax(-1)
-        best, place = (score.unsqueeze(2) + log_p).flatten(1).topk(min(NUM_BEAMS, trie.num_nodes(level)), dim=1)
-        score, node = best, child.flatten(1).gather(1, place)
+        best, column = (score.unsqueeze(2) + log_p).flatten(1).topk(min(NUM_BEAMS, trie.num_nodes(level)), dim=1)
+        score, node = best, child.flatten(1).gather(1, column)
         if level < trie.num_levels - 1:
-            scores = stepper.advance(place // widest, trie.node_token(level)[node])
+            scores = stepper.advance(column // widest, trie.node_token(level)[node])
     return trie.leaf_item[node].long()[:, :TOP_K], score[:, :TOP_K]
 
 
@@ -242,16 +243,18 @@ def free_memory() -> int:
 
 
 @torch.no_grad()
-def measure(book: Book, num_items: int, made: dict[str, Generation]) -> list[Point]:
+def measure(book: Book, num_items: int, generations: dict[str, Generation]) -> list[Point]:
     """All forms at one size, timed by turns; a form that is wrong is refused and has no point."""
     vectors = Vectors.random(num_items, np.random.default_rng(0))
     forms = inner_products(vectors)
-    forms |= {name: Form(call=call, detail=f"beam {NUM_BEAMS}") for name, call in made.items()}
+    forms |= {name: Form(call=call, detail=f"beam {NUM_BEAMS}") for name, call in generations.items()}
     case = f"catalogue of {num_items} items, {NUM_USERS} users"
     medians = book.race(
         case,
         {name: form.call for name, form in forms.items()},
-        verify=lambda name: made[name].wrong() if name in made else wrong_neighbours(forms[name], vectors),
+        verify=lambda name: (
+            generations[name].wrong() if name in generations else wrong_neighbours(forms[name], vectors)
+        ),
         turns=15,
         seconds=40.0,
     )
@@ -263,7 +266,7 @@ def measure(book: Book, num_items: int, made: dict[str, Generation]) -> list[Poi
             form=name,
             ms_per_user=median / NUM_USERS,
             spread=spread[name],
-            recall=None if name in made else recall(forms[name].call()[0], best),
+            recall=None if name in generations else recall(forms[name].call()[0], best),
             detail=forms[name].detail,
             build_seconds=forms[name].build_seconds,
         )
@@ -272,39 +275,39 @@ def measure(book: Book, num_items: int, made: dict[str, Generation]) -> list[Poi
 
 
 @torch.no_grad()
-def by_turns(book: Book, made: dict[int, dict[str, Generation]], points: list[Point]) -> list[Point]:
+def by_turns(book: Book, generations: dict[int, dict[str, Generation]], points: list[Point]) -> list[Point]:
     """Generation alone, all sizes by turns: in `measure` minutes lie between two sizes, and rivals empty the cache."""
-    right = [point for point in points if point.form in made[point.num_items]]
-    calls = {f"{point.form}, {point.num_items} items": made[point.num_items][point.form] for point in right}
+    right = [point for point in points if point.form in generations[point.num_items]]
+    calls = {f"{point.form}, {point.num_items} items": generations[point.num_items][point.form] for point in right}
     case = f"generation by catalogue, beam {NUM_BEAMS}, {NUM_USERS} users, encoder included"
     medians = book.race(case, calls, turns=31, seconds=60.0)
     spread = [line.spread for line in book.lines if line.case == case]
-    found = [
+    renewed = [
         replace(point, ms_per_user=median / NUM_USERS, spread=part)
         for point, median, part in zip(right, medians.values(), spread, strict=True)
     ]
-    at = {(point.num_items, point.form): point.ms_per_user for point in found}
-    for form in {point.form for point in found}:
+    at = {(point.num_items, point.form): point.ms_per_user for point in renewed}
+    for form in {point.form for point in renewed}:
         if {(10**5, form), (10**7, form)} <= at.keys():
             goal = f"{form.removeprefix('mmgrec ')}: 10^7 items take at most {MOST_GROWTH:g} x the time of 10^5"
             book.goal(goal, at[10**7, form] / at[10**5, form], most=MOST_GROWTH)
-    return found
+    return renewed
 
 
 def test_time_per_user_by_catalogue(book: Book) -> None:
     faiss.omp_set_num_threads(torch.get_num_threads())  # as many as torch has
     points: list[Point] = []
     left_out: list[str] = []
-    made: dict[int, dict[str, Generation]] = {}
+    generations: dict[int, dict[str, Generation]] = {}
     for size in SIZES:
         num_items = book.sized(size, size)
         if num_items > 10**6 and free_memory() < MEMORY:
             left_out.append(f"{num_items} items: fewer than {MEMORY >> 30} GiB of memory are free")
             continue
         heads = ("tokens", "tree") if num_items <= 10**6 or free_memory() >= TREE_MEMORY else ("tokens",)
-        made[num_items] = {f"mmgrec generation, head {head}": Generation(num_items, head) for head in heads}
-        points += measure(book, num_items, made[num_items])
-    alone = by_turns(book, made, points)
+        generations[num_items] = {f"mmgrec generation, head {head}": Generation(num_items, head) for head in heads}
+        points += measure(book, num_items, generations[num_items])
+    alone = by_turns(book, generations, points)
     assert {point.form for point in points} >= {"mmgrec generation, head tokens", "MF, torch matmul + topk"}
     left_out += [f"HNSW above {MOST_HNSW} items: it takes minutes to build on one core of a CPU"]
     if not any(point.num_items > 10**6 and "tree" in point.form for point in points):

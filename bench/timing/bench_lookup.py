@@ -31,11 +31,11 @@ def levels(nearest: Callable[[Tensor, Tensor], Tensor]) -> Codes:
     """A residual look-up from a nearest-codeword function."""
 
     def codes(z: Tensor, books: list[Tensor]) -> Tensor:
-        found = []
+        tokens = []
         for book in books:
-            found.append(nearest(z, book))
-            z = z - book[found[-1]]
-        return torch.stack(found, dim=1)
+            tokens.append(nearest(z, book))
+            z = z - book[tokens[-1]]
+        return torch.stack(tokens, dim=1)
 
     return codes
 
@@ -59,13 +59,13 @@ def faiss_flat(z: Tensor, books: list[Tensor]) -> Tensor:
     import faiss
 
     rest = z.numpy()
-    found = []
+    tokens = []
     for book in books:
         index = faiss.IndexFlatL2(book.shape[1])
         index.add(book.numpy())
-        found.append(torch.from_numpy(index.search(rest, 1)[1][:, 0]))
-        rest = rest - book.numpy()[found[-1].numpy()]
-    return torch.stack(found, dim=1)
+        tokens.append(torch.from_numpy(index.search(rest, 1)[1][:, 0]))
+        rest = rest - book.numpy()[tokens[-1].numpy()]
+    return torch.stack(tokens, dim=1)
 
 
 def faiss_residual(z: Tensor, books: list[Tensor]) -> Tensor:

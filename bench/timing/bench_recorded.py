@@ -27,7 +27,7 @@ MOST_MS = 0.3
 MOST_GROWTH = 1.3  # of the time from 10^6 to 10^7 items
 
 
-def made(num_items: int, head: str) -> tuple[Network, Trie, Question]:
+def drawn_model(num_items: int, head: str) -> tuple[Network, Trie, Question]:
     """Random codes, representations and histories; the network as it starts."""
     generator = torch.Generator().manual_seed(0)
     table = random_table(num_items, num_levels=3, codebook_size=256, generator=generator)
@@ -64,7 +64,7 @@ def verified(forms: Mapping[str, Callable[[], Found]], wanted: Found) -> Callabl
 @torch.no_grad()
 @pytest.mark.parametrize("head", ["tree", "tokens"])
 def test_recorded_generation(head: str, book: Book) -> None:
-    network, trie, question = made(book.sized(100_000, 100_000), head)
+    network, trie, question = drawn_model(book.sized(100_000, 100_000), head)
     there, recorded = question.to(device()), RecordedSearch()
     step_by_step = functools.partial(eagerly, network, trie, there)
     wanted = step_by_step()
@@ -86,7 +86,7 @@ def test_recorded_generation(head: str, book: Book) -> None:
 @torch.no_grad()
 def test_other_layouts_of_the_trie_on_a_gpu(book: Book) -> None:
     """Without exclusion, which the others do not know."""
-    network, trie, question = made(book.sized(100_000, 100_000), "tokens")
+    network, trie, question = drawn_model(book.sized(100_000, 100_000), "tokens")
     there = replace(question, exclusion=no_exclusion(NUM_USERS)).to(device())
     step_by_step = functools.partial(eagerly, network, trie, there)
 
@@ -109,7 +109,7 @@ def test_other_layouts_of_the_trie_on_a_gpu(book: Book) -> None:
 def test_time_is_flat_in_the_catalogue_on_a_gpu(book: Book) -> None:
     forms = {}
     for num_items in (1_000_000, 10_000_000):
-        network, trie, question = made(book.sized(num_items, num_items), "tokens")
+        network, trie, question = drawn_model(book.sized(num_items, num_items), "tokens")
         forms[f"mmgrec recorded, {num_items:.0e} items"] = replayed(network, trie, question.to(device()))
     case = f"generation on a GPU by catalogue, beam {NUM_BEAMS}, {NUM_USERS} users"
     medians = list(book.race(case, forms, turns=51, wall=True).values())

@@ -32,6 +32,7 @@ DOMINATES = 0.5  # of an epoch: from here on the head would deserve a kernel
 
 
 def make(num_users: int, num_items: int, mean: float) -> tuple[GeneratorTask, Context]:
+    """A generator on planted data, ready to be trained, and the context of its randomness."""
     context = Context(seed=0, device=device())
     data = planted(num_users=num_users, num_items=num_items, mean_interactions=mean, seed=0)
     lift = torch.randn(data.latent["item_meaning"].shape[1], DIM, generator=context.generator("lift")) * DIM**-0.5

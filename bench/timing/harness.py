@@ -74,11 +74,11 @@ def limits() -> Limits | None:
     source, size = torch.ones(2**29, device="cuda"), 8192
     target = torch.empty_like(source)
     generator = torch.Generator(device="cuda").manual_seed(0)
-    one, other = (torch.randn(size, size, generator=generator, device="cuda") for _ in range(2))
+    left, right = (torch.randn(size, size, generator=generator, device="cuda") for _ in range(2))
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
-        calls = (lambda: target.copy_(source)), (lambda: one @ other)
+        calls = (lambda: target.copy_(source)), (lambda: left @ right)
         copying, product = (statistics.median(milliseconds(call) for _ in range(10)) / 1e3 for call in calls)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
@@ -208,8 +208,8 @@ class Book:
                 ratio = f"{line.milliseconds / best:8.2f} x best rival" if best else ""
                 share = f"  {line.limit_share:5.0%} of the limit" if line.limit_share is not None else ""
                 memory = f"  {line.megabytes:7.0f} MB" if line.megabytes is not None else ""
-                told = f"(spread {line.spread:.0%}, {line.turns} turns){share}{memory}"
-                text.append(f"  {line.form:<34}{line.milliseconds:12.3f} ms {ratio}  {told}")
+                facts = f"(spread {line.spread:.0%}, {line.turns} turns){share}{memory}"
+                text.append(f"  {line.form:<34}{line.milliseconds:12.3f} ms {ratio}  {facts}")
         text += [f"not timed: {refusal.form} in {refusal.case}: {refusal.why}" for refusal in self.refusals]
         text += [f"goal {'met' if goal.met else 'MISSED'}: {goal.goal}: {goal.found:.2f}" for goal in self.goals]
         return "\n".join(text)
@@ -217,9 +217,9 @@ class Book:
     def save(self, *, folder: Path = RESULTS) -> Path:
         """Write everything as JSON, with hardware, versions and date; returns the path."""
         now = datetime.datetime.now(tz=datetime.UTC)
-        place = "gpu" if torch.cuda.is_available() else "cpu"
+        suffix = "gpu" if torch.cuda.is_available() else "cpu"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{now:%Y%m%d-%H%M%S}-{place}.json"
+        path = folder / f"{now:%Y%m%d-%H%M%S}-{suffix}.json"
         path.write_text(
             json.dumps(
                 {
@@ -286,10 +286,10 @@ def hardware() -> dict[str, object]:
 
 def versions() -> dict[str, str]:
     """Of Python and of what the benchmarks use, where installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("torch", "triton", "numpy", "faiss-cpu", "transformers", "vector-quantize-pytorch"):
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -80,9 +80,9 @@ def fit_of(model: str) -> Callable[[Dataset, Context], object]:
             decoder=TrieBeam(),
             training=GeneratorTraining(epochs=1, validation_users=256),
         ).fit
-    made: object = build(load("recommender", model), SETTINGS[model])
-    assert isinstance(made, Recommender)
-    return made.fit
+    recommender: object = build(load("recommender", model), SETTINGS[model])
+    assert isinstance(recommender, Recommender)
+    return recommender.fit
 
 
 def _megabytes(key: str) -> float:

@@ -28,11 +28,11 @@ def random_table(num_items: int, *, num_levels: int, codebook_size: int, generat
     for column in columns:
         key = key * codebook_size + column
     ordered, order = key.sort(stable=True)
-    place = torch.arange(num_items)
+    position = torch.arange(num_items)
     first = torch.ones(num_items, dtype=torch.bool)
     first[1:] = ordered[1:] != ordered[:-1]
-    rank = torch.empty_like(place)
-    rank[order] = place - place.masked_fill(~first, 0).cummax(0).values
+    rank = torch.empty_like(position)
+    rank[order] = position - position.masked_fill(~first, 0).cummax(0).values
     return RecIDTable(
         token=torch.stack([*columns, rank], 1), level_sizes=(*[codebook_size] * num_levels, int(rank.max()) + 1)
     )

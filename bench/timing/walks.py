@@ -38,19 +38,19 @@ class DictTrie:
             node[last] = item
 
     def decode(self, network: Network, users: range, num_beams: int, top_k: int) -> tuple[Tensor, Tensor]:
-        found = [self._one(network, user, num_beams)[:top_k] for user in users]
-        item = torch.tensor([[item for item, _ in row] for row in found])
-        return item, torch.tensor([[score for _, score in row] for row in found])
+        rows = [self._best(network, user, num_beams)[:top_k] for user in users]
+        item = torch.tensor([[item for item, _ in row] for row in rows])
+        return item, torch.tensor([[score for _, score in row] for row in rows])
 
-    def _one(self, network: Network, user: int, num_beams: int) -> list[tuple[int, float]]:
+    def _best(self, network: Network, user: int, num_beams: int) -> list[tuple[int, float]]:
         beams: list[tuple[tuple[int, ...], Any, float]] = [((), self.root, 0.0)]
         for _ in range(self.num_levels):
-            found = []
+            candidates = []
             for prefix, node, score in beams:
                 log_p = network.forward_one(user, prefix).tolist()
-                found += [((*prefix, token), child, score + log_p[token]) for token, child in node.items()]
-            found.sort(key=lambda beam: -beam[2])
-            beams = found[:num_beams]
+                candidates += [((*prefix, token), child, score + log_p[token]) for token, child in node.items()]
+            candidates.sort(key=lambda beam: -beam[2])
+            beams = candidates[:num_beams]
         return [(item, score) for _, item, score in beams]
 
 
@@ -85,9 +85,9 @@ class DenseMask:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         child = self.child[level][node]  # [B, W, V]
         total = (score.unsqueeze(2) + log_p).masked_fill(child < 0, -torch.inf).flatten(1)
-        best, place = total.topk(width, dim=1)
+        best, column = total.topk(width, dim=1)
         size = log_p.shape[2]
-        return best, place // size, place % size, child.flatten(1).gather(1, place)
+        return best, column // size, column % size, child.flatten(1).gather(1, column)
 
 
 class Padded:
@@ -108,5 +108,5 @@ class Padded:
         child = child.masked_fill(~exists, 0)
         token = tokens[child]
         total = (score.unsqueeze(2) + log_p.gather(2, token)).masked_fill(~exists, -torch.inf).flatten(1)
-        best, place = total.topk(width, dim=1)
-        return best, place // widest, token.flatten(1).gather(1, place), child.flatten(1).gather(1, place)
+        best, column = total.topk(width, dim=1)
+        return best, column // widest, token.flatten(1).gather(1, column), child.flatten(1).gather(1, column)

@@ -62,11 +62,12 @@ class Search:
 
 
 def lookup_searches(chip: int, device: torch.device) -> Iterator[Search]:
+    """The shapes of the residual look-up that are searched."""
     for dim, codes, num in ((64, 256, 4_000_000), (4, 128, 4_000_000), (128, 256, 1_000_000)):
         generator = torch.Generator(device=device).manual_seed(dim)
         z = torch.randn(num, dim, generator=generator, device=device)
         books = [0.7**level * torch.randn(codes, dim, generator=generator, device=device) for level in range(3)]
-        found = lookup_sizes.plan(dim=dim, codes=codes, chip=chip)
+        blocks = lookup_sizes.plan(dim=dim, codes=codes, chip=chip)
 
         def call(z: torch.Tensor = z, books: list[torch.Tensor] = books) -> object:
             return residual_lookup(z, books, impl="triton")
@@ -77,7 +78,7 @@ def lookup_searches(chip: int, device: torch.device) -> Iterator[Search]:
 
         yield Search(
             operation="residual_lookup",
-            key=(chip, found.dim, found.codes),
+            key=(chip, blocks.dim, blocks.codes),
             choices={"rows": (32, 64, 128), "block": (32, 64) if dim >= 16 else (4, 8, 16), "warps": WARPS[1:]},
             problems=problems,
             call=call,
@@ -85,6 +86,7 @@ def lookup_searches(chip: int, device: torch.device) -> Iterator[Search]:
 
 
 def attention_searches(chip: int, device: torch.device) -> Iterator[Search]:
+    """The shapes of the attention that are searched."""
     wide, half = torch.float32, torch.bfloat16
     for users, heads, length, size, dtype in (
         (3000, 4, 32, 64, half), (3000, 4, 32, 64, wide), (3000, 4, 32, 16, wide), (1024, 8, 200, 64, half),
@@ -95,7 +97,7 @@ def attention_searches(chip: int, device: torch.device) -> Iterator[Search]:
             for count in (8, users)
         )
         leaves = [x.requires_grad_() for x in full.floats]
-        found = attention_sizes.plan(length=length, size=size, dtype=dtype, chip=chip)
+        blocks = attention_sizes.plan(length=length, size=size, dtype=dtype, chip=chip)
 
         def form(*inputs: torch.Tensor) -> torch.Tensor:
             return relation_attention(*inputs, impl="triton")
@@ -108,7 +110,7 @@ def attention_searches(chip: int, device: torch.device) -> Iterator[Search]:
         def problems(small: attention_checks.Case = small, form: attention_checks.Form = form) -> list[str]:
             return list(attention_checks.problems(form, small))
 
-        fields = ("forward", "rows") if found.way == "whole" else ("forward", "rows", "columns")
+        fields = ("forward", "rows") if blocks.way == "whole" else ("forward", "rows", "columns")
         yield Search(
             operation="relation_attention",
             key=(chip, max(16, 1 << (length - 1).bit_length()), size, dtype.itemsize),
@@ -119,13 +121,14 @@ def attention_searches(chip: int, device: torch.device) -> Iterator[Search]:
 
 
 def beam_searches(chip: int, device: torch.device) -> Iterator[Search]:
+    """The shapes of the beam step that are searched."""
     for head, beams, width in (("tree", 10, 64), ("tree", 50, 64), ("tokens", 10, 256), ("tokens", 50, 256)):
         small, full = (
             beam_checks.draw_case(
                 head=head,
                 num_users=users,
                 num_parents=beams,
-                children=[1 + place % 60 for place in range(2000)],
+                children=[1 + parent % 60 for parent in range(2000)],
                 width=width,
                 num_beams=beams,
                 generator=torch.Generator().manual_seed(beams),
@@ -133,7 +136,7 @@ def beam_searches(chip: int, device: torch.device) -> Iterator[Search]:
             ).to(device)
             for users in (4, 256)
         )
-        found = beam_sizes.plan(
+        blocks = beam_sizes.plan(
             num_beams=beams, num_parents=beams, width=width, num_seen=1, tree=head == "tree", chip=chip
         )
 
@@ -151,7 +154,7 @@ def beam_searches(chip: int, device: torch.device) -> Iterator[Search]:
         padded = max(16, 1 << (width - 1).bit_length())
         yield Search(
             operation="beam_step",
-            key=(chip, int(head == "tree"), found.keep, found.parents, padded),
+            key=(chip, int(head == "tree"), blocks.keep, blocks.parents, padded),
             choices={"warps": WARPS, "choose_warps": WARPS},
             problems=problems,
             call=call,
@@ -247,12 +250,12 @@ def main(operations: list[str], jobs: int = 1) -> int:
             list(pool.map(compile_share, range(jobs), [jobs] * jobs, [operations] * jobs))
     for operation in operations:
         for search in SEARCHES[operation](chip, device):
-            found = best(search, median_ms)
-            print(f"{operation} {search.key}: {found or 'the rules are best'}", flush=True)
+            winner = best(search, median_ms)
+            print(f"{operation} {search.key}: {winner or 'the rules are best'}", flush=True)
             entries = table.setdefault(operation, {})
             entries.pop(search.key, None)
-            if found:
-                entries[search.key] = found
+            if winner:
+                entries[search.key] = winner
         TARGET.write_text(written(TARGET.read_text(), {name: entries for name, entries in table.items() if entries}))
     return 0
 

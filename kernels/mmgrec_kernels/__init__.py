@@ -1,4 +1,4 @@
-"""Operations that deserve a GPU kernel. Knows torch and triton, and nothing of recommendation.
+"""Operations that deserve a GPU kernel, on plain tensors: attention with relations, residual look-up, the beam step.
 
 Each operation is a folder: the public function, ``reference.py`` (the definition, in plain torch), ``torch_form.py``
 (the fastest plain-torch form, which CPUs use) and the Triton kernels, imported when first needed.

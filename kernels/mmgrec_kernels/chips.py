@@ -1,4 +1,4 @@
-"""What the kernels must know of a chip to choose their block sizes. Knows no operation."""
+"""What the kernels must know of a chip to choose their block sizes: its number and its shared memory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Compiles a kernel for a chip that need not be there, and reads from the machine code what it costs.
 
-Knows no operation: each brings its variants (``variants.py``). Needs triton, whose wheel carries the assembler and the
-disassembler, and no GPU. A process that compiles must not have been started with ``TRITON_INTERPRET=1``.
+Each operation says in its ``variants.py`` what is to be compiled. Needs triton, whose wheel carries the assembler and
+the disassembler, and no GPU. A process that compiles must not have been started with ``TRITON_INTERPRET=1``.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class Cost:
 
 def signature(kernel: Any, dtype: str, constants: Mapping[str, Any], other: Mapping[str, str]) -> dict[str, str]:
     """Types of a kernel's arguments: pointers to ``dtype`` unless ``other`` says otherwise, and 32-bit integers."""
-    found = {}
+    types = {}
     for name in kernel.arg_names:
         if name in constants:
             continue
-        found[name] = other.get(name, _POINTERS[dtype] if name.endswith("_ptr") else "i32")
-    return found
+        types[name] = other.get(name, _POINTERS[dtype] if name.endswith("_ptr") else "i32")
+    return types
 
 
 def cost(variant: Variant, chip: int) -> Cost:
@@ -79,12 +79,12 @@ def cost(variant: Variant, chip: int) -> Cost:
     from triton.compiler import ASTSource
 
     kernel = variant.kernel
-    places = {name: place for place, name in enumerate(kernel.arg_names)}
+    positions = {name: index for index, name in enumerate(kernel.arg_names)}
     source = ASTSource(
         kernel,
         {name: variant.arguments.get(name, "constexpr") for name in kernel.arg_names},
         dict(variant.constants),
-        {(places[name],): [["tt.divisibility", 16]] for name in variant.multiples_of_16},
+        {(positions[name],): [["tt.divisibility", 16]] for name in variant.multiples_of_16},
     )
     options = {"num_warps": variant.warps, "num_stages": variant.stages}
     compiled = triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options)
@@ -107,17 +107,17 @@ def cost(variant: Variant, chip: int) -> Cost:
     )
 
 
-def faults(variant: Variant, chip: int, found: Cost) -> tuple[str, ...]:
+def faults(variant: Variant, chip: int, measured: Cost) -> tuple[str, ...]:
     """What keeps a variant from being shipped, in words; empty when nothing does."""
     said = []
-    if found.stores == 0:
+    if measured.stores == 0:
         said.append("it stores nothing: the compiler gave up and left a stub")
-    if variant.matrix_unit and found.matrix == 0:
+    if variant.matrix_unit and measured.matrix == 0:
         said.append("it has no matrix instruction")
-    if found.shared > shared_memory(chip):
-        said.append(f"it wants {found.shared} bytes of shared memory of {shared_memory(chip)}")
-    if found.tensor_memory > _TENSOR_MEMORY_COLUMNS:
-        said.append(f"it wants {found.tensor_memory} columns of tensor memory of {_TENSOR_MEMORY_COLUMNS}")
-    if found.spills > variant.spill_budget:
-        said.append(f"it spills {found.spills} bytes a thread, of a budget of {variant.spill_budget}")
+    if measured.shared > shared_memory(chip):
+        said.append(f"it wants {measured.shared} bytes of shared memory of {shared_memory(chip)}")
+    if measured.tensor_memory > _TENSOR_MEMORY_COLUMNS:
+        said.append(f"it wants {measured.tensor_memory} columns of tensor memory of {_TENSOR_MEMORY_COLUMNS}")
+    if measured.spills > variant.spill_budget:
+        said.append(f"it spills {measured.spills} bytes a thread, of a budget of {variant.spill_budget}")
     return tuple(said)

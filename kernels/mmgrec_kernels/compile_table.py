@@ -22,7 +22,7 @@ from pathlib import Path
 from mmgrec_kernels.chips import CHIPS
 from mmgrec_kernels.compilation import Cost, Variant, cost, faults
 
-__all__ = ["OPERATIONS", "digest", "main", "row", "table", "variants_of", "write"]
+__all__ = ["OPERATIONS", "digest", "kernel_sources", "main", "row", "table", "variants_of", "write"]
 
 OPERATIONS = ("relation_attention", "residual_lookup", "beam_step")
 
@@ -32,8 +32,8 @@ def variants_of(operation: str, chip: int) -> list[Variant]:
     module = f"mmgrec_kernels.{operation}.variants"
     if importlib.util.find_spec(module) is None:
         return []
-    found: list[Variant] = importlib.import_module(module).variants(chip)
-    return found
+    variants: list[Variant] = importlib.import_module(module).variants(chip)
+    return variants
 
 
 def digest(operation: str) -> str:
@@ -41,19 +41,27 @@ def digest(operation: str) -> str:
     hashed = hashlib.sha256()
     for chip in CHIPS:
         for variant in variants_of(operation, chip):
-            source = Path(inspect.getfile(variant.kernel.fn)).read_bytes()
             asked = (chip, variant.name, sorted(variant.arguments.items()), sorted(variant.constants.items()))
             options = (variant.warps, variant.stages, variant.multiples_of_16)
-            hashed.update(source + repr((asked, options)).encode())
+            hashed.update(kernel_sources(variant) + repr((asked, options)).encode())
     return hashed.hexdigest()[:16]
 
 
-def row(chip: int, variant: Variant, found: Cost) -> str:
+def kernel_sources(variant: Variant) -> bytes:
+    """The files of the operation's folder that hold kernels or pieces of them, one after another."""
+    folder = Path(inspect.getfile(variant.kernel.fn)).parent
+    texts = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
+    return b"".join(text for text in texts if b"@triton.jit" in text)
+
+
+def row(chip: int, variant: Variant, measured: Cost) -> str:
     """One line of a table."""
-    return (
-        f"| sm_{chip} | {variant.shape} | {variant.dtype} | {variant.name} | {variant.blocks} | {found.registers} |"
-        f" {found.spills} | {found.shared} | {found.tensor_memory} | {found.stores} | {found.matrix} |"
+    cells = (
+        *(f"sm_{chip}", variant.shape, variant.dtype, variant.name, variant.blocks),
+        *(measured.registers, measured.spills, measured.shared, measured.tensor_memory),
+        *(measured.stores, measured.matrix),
     )
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def table(operation: str, rows: Iterable[str]) -> str:
@@ -78,19 +86,19 @@ def write(text: str, operation: str, written: str) -> str:
 
 def main(path: Path, operations: Sequence[str] = OPERATIONS) -> list[str]:
     """Renew the tables of a page; returns what is wrong, and writes nothing then."""
-    made, wrong = {}, []
+    tables, wrong = {}, []
     for operation in operations:
         rows = []
         for chip in CHIPS:
             for variant in variants_of(operation, chip):
-                found = cost(variant, chip)
-                rows.append(row(chip, variant, found))
-                wrong += [f"{rows[-1]}: {fault}" for fault in faults(variant, chip, found)]
-        made[operation] = table(operation, rows)
+                measured = cost(variant, chip)
+                rows.append(row(chip, variant, measured))
+                wrong += [f"{rows[-1]}: {fault}" for fault in faults(variant, chip, measured)]
+        tables[operation] = table(operation, rows)
     if wrong:
         return wrong
     text = path.read_text()  # only now: compiling takes minutes, in which the page may have been edited
-    for operation, written in made.items():
+    for operation, written in tables.items():
         text = write(text, operation, written)
     path.write_text(text)
     return wrong

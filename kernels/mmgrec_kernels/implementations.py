@@ -1,6 +1,6 @@
 """Which form of an operation runs: the Triton kernel, the plain-torch twin, or whatever is fastest here.
 
-Knows nothing of any one operation, and does not import triton: it asks whether it is installed.
+Every operation's public function asks here. Triton is not imported for the answer, only looked for.
 """
 
 from __future__ import annotations

@@ -29,17 +29,17 @@ def study(folder: Path, models: list[dict[str, Any]]) -> Path:
     tests = {
         metric: [
             {
-                "against": one["model"], "seeds": one["seeds"], "metric": metric, "difference": 0.1, "t": 2.0,
+                "against": rival["model"], "seeds": rival["seeds"], "metric": metric, "difference": 0.1, "t": 2.0,
                 "p": 0.04, "num_users": 3, "p_holm": 0.04 * (len(models) - 1),
             }
-            for one in models[1:]
+            for rival in models[1:]
         ]
         for metric in ("recall@10", "mrr@10")
     }  # fmt: skip
     data = {"name": "small", **facts, "models": models, "tests": tests}
-    told = {"study": "overall", "against": "ours", "mask": "train+valid", "versions": {}, "data": [data]}
+    results = {"study": "overall", "against": "ours", "mask": "train+valid", "versions": {}, "data": [data]}
     folder.mkdir()
-    (folder / "study.json").write_text(json.dumps(told))
+    (folder / "study.json").write_text(json.dumps(results))
     return folder
 
 
@@ -65,23 +65,23 @@ def test_the_pages_show_what_was_measured(page: str) -> None:
 
 
 def test_the_models_of_several_studies_are_joined_and_the_last_counts_unless_it_has_fewer_seeds(tmp_path: Path) -> None:
-    one = study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])
-    two = study(tmp_path / "two", [model("theirs", 0.2), model("ours", 0.4, seeds=1)])
-    found = kept([one, two])
-    assert [(row["model"], row["test"]["recall@10"]["mean"]) for row in found["data"][0]["models"]] == [
+    first = study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])
+    second = study(tmp_path / "two", [model("theirs", 0.2), model("ours", 0.4, seeds=1)])
+    joined = kept([first, second])
+    assert [(row["model"], row["test"]["recall@10"]["mean"]) for row in joined["data"][0]["models"]] == [
         ("ours", 0.3),
         ("theirs", 0.2),
     ]
-    assert "mrr@10" not in found["data"][0]["models"][0]["test"]
-    assert list(found["data"][0]["tests"]) == ["recall@10"]
+    assert "mrr@10" not in joined["data"][0]["models"][0]["test"]
+    assert list(joined["data"][0]["tests"]) == ["recall@10"]
 
 
 def test_what_was_kept_earlier_is_joined_and_all_tests_are_corrected_together(tmp_path: Path) -> None:
     earlier = tmp_path / "kept.json"
     earlier.write_text(json.dumps(kept([study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])])))
     later = study(tmp_path / "two", [model("ours", 0.4, seeds=1), model("third", 0.2, seeds=1)])
-    found = kept([earlier, later])
-    (data,) = found["data"]
+    joined = kept([earlier, later])
+    (data,) = joined["data"]
     assert {row["model"]: row["test"]["recall@10"]["mean"] for row in data["models"]} == {
         "ours": 0.3,
         "third": 0.2,
@@ -91,31 +91,33 @@ def test_what_was_kept_earlier_is_joined_and_all_tests_are_corrected_together(tm
         "third": 0.08,
         "theirs": 0.08,
     }
-    assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
+    assert summary(joined).splitlines()[2] == "| ours | **.3000 / .3000** |"
 
 
 def test_tests_of_figures_that_are_replaced_go(tmp_path: Path) -> None:
-    one = study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1), model("third", 0.2)])
-    two = study(tmp_path / "two", [model("ours", 0.4), model("theirs", 0.1)])
+    first = study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1), model("third", 0.2)])
+    second = study(tmp_path / "two", [model("ours", 0.4), model("theirs", 0.1)])
     again = study(tmp_path / "again", [model("ours", 0.4), model("fourth", 0.1)])
-    assert list(kept([one, two])["data"][0]["tests"]["recall@10"]) == ["theirs"]
-    assert list(kept([one, two, again])["data"][0]["tests"]["recall@10"]) == ["theirs", "fourth"], "the same figures"
+    assert list(kept([first, second])["data"][0]["tests"]["recall@10"]) == ["theirs"]
+    assert list(kept([first, second, again])["data"][0]["tests"]["recall@10"]) == ["theirs", "fourth"], (
+        "the same figures"
+    )
 
 
 def test_a_table_marks_the_best_two_and_shows_the_test(tmp_path: Path) -> None:
-    found = kept([study(tmp_path / "one", [model("ours", 0.3), model("third", 0.05), model("theirs", 0.1, seeds=1)])])
-    lines = table(found, found["data"][0]).splitlines()
+    joined = kept([study(tmp_path / "one", [model("ours", 0.3), model("third", 0.05), model("theirs", 0.1, seeds=1)])])
+    lines = table(joined, joined["data"][0]).splitlines()
     assert lines[4].startswith("| ours | 2 | **.3000** ± .0010 |")
     assert lines[5] == "| theirs | 1 | _.1000_ | _.1000_ | _.1000_ | _.1000_ | +0.1000 (t = 2.0) | 0.08, — | 1 |"
     assert "| third | 2 | .0500 ± .0010 |" in lines[6]
-    assert summary(found).splitlines()[2] == "| ours | **.3000 / .3000** |"
-    own = table(found, found["data"][0], best_first=False).splitlines()
+    assert summary(joined).splitlines()[2] == "| ours | **.3000 / .3000** |"
+    own = table(joined, joined["data"][0], best_first=False).splitlines()
     assert [line.split(" | ")[0] for line in own[4:]] == ["| ours", "| third", "| theirs"]
 
 
 def test_a_table_of_tests_has_a_row_for_each_rival(tmp_path: Path) -> None:
-    found = kept([study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])])
-    lines = paired(found).splitlines()
+    joined = kept([study(tmp_path / "one", [model("ours", 0.3), model("theirs", 0.1)])])
+    lines = paired(joined).splitlines()
     assert lines[0] == "| ours − model: R@10 (p Holm), N@10 (p Holm) | small |"
     assert lines[2] == "| theirs | +0.1000 (p 0.04) |"
 

@@ -75,10 +75,10 @@ def test_the_fast_form_equals_the_definition_with_every_gradient() -> None:
     keep[1] = False
     weight = torch.randn(floats[0].shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     wanted = relation_attention(*floats, keep, impl="reference")
-    found = relation_attention(*floats, keep)
-    assert torch.allclose(found, wanted, rtol=0, atol=1e-12)
+    out = relation_attention(*floats, keep)
+    assert torch.allclose(out, wanted, rtol=0, atol=1e-12)
     for mine, theirs in zip(
-        torch.autograd.grad(found, floats, weight), torch.autograd.grad(wanted, floats, weight), strict=True
+        torch.autograd.grad(out, floats, weight), torch.autograd.grad(wanted, floats, weight), strict=True
     ):
         assert torch.allclose(mine, theirs, rtol=0, atol=1e-11)
 
@@ -97,12 +97,12 @@ def test_shuffling_a_history_shuffles_the_output() -> None:
     *floats, keep = inputs()
     order = torch.randperm(7, generator=torch.Generator().manual_seed(3))
     shuffled = [x[:, :, order] if x.dim() == 4 else x[:, order] if x.dim() == 3 else x for x in floats]
-    found = relation_attention(*shuffled, keep[:, order])
-    assert torch.allclose(found, relation_attention(*floats, keep)[:, :, order], atol=1e-12)
+    out = relation_attention(*shuffled, keep[:, order])
+    assert torch.allclose(out, relation_attention(*floats, keep)[:, :, order], atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("place", "broken", "message"),
+    ("index", "broken", "message"),
     [
         (0, torch.zeros(2, 3), r"q must be \[B, H, T, K\]"),
         (3, torch.zeros(3, 2, 7, 16), "rq must be"),
@@ -111,9 +111,9 @@ def test_shuffling_a_history_shuffles_the_output() -> None:
         (8, torch.zeros(3, 7), "keep must be bool"),
     ],
 )
-def test_wrong_inputs_are_named(place: int, broken: Tensor, message: str) -> None:
+def test_wrong_inputs_are_named(index: int, broken: Tensor, message: str) -> None:
     given = inputs()
-    given[place] = broken
+    given[index] = broken
     with pytest.raises(ValueError, match=message):
         relation_attention(*given)
 

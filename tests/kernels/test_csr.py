@@ -29,8 +29,8 @@ def test_products_are_those_of_the_dense_matrix_at_its_places() -> None:
 
 def test_a_matrix_is_taken_as_it_is() -> None:
     dense, first, column = places()
-    found = csr_tensor(first, column, torch.ones(column.numel()), (7, 5))
-    assert torch.equal(found.to_dense(), dense.float())
+    matrix = csr_tensor(first, column, torch.ones(column.numel()), (7, 5))
+    assert torch.equal(matrix.to_dense(), dense.float())
 
 
 def test_a_process_hears_no_warning() -> None:

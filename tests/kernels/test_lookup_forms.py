@@ -16,10 +16,10 @@ def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 @pytest.mark.parametrize("impl", ["auto", "reference"])
 def test_levels_quantize_what_is_left(impl: str) -> None:
     books = [torch.tensor([[0.0, 0.0], [4.0, 0.0]]), torch.tensor([[0.0, 1.0], [-1.0, 0.0], [1.0, 0.0]])]
-    found = residual_lookup(torch.tensor([[3.0, 0.25], [0.0, 1.0]]), books, impl=impl)
-    assert found.tokens.tolist() == [[1, 1], [0, 0]]
-    assert found.quantized.tolist() == [[3.0, 0.0], [0.0, 1.0]]
-    assert found.residuals.tolist() == [[0.0, 0.25], [0.0, 0.0]]
+    lookup = residual_lookup(torch.tensor([[3.0, 0.25], [0.0, 1.0]]), books, impl=impl)
+    assert lookup.tokens.tolist() == [[1, 1], [0, 0]]
+    assert lookup.quantized.tolist() == [[3.0, 0.0], [0.0, 1.0]]
+    assert lookup.residuals.tolist() == [[0.0, 0.25], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize("impl", ["auto", "reference"])
@@ -32,10 +32,10 @@ def test_the_lowest_index_wins_a_tie(impl: str) -> None:
 def test_chunked_codes_are_the_definitions(dtype: torch.dtype) -> None:
     z = draw(3001, 12, dtype=dtype)
     books = [draw(size, 12, dtype=dtype) for size in (64, 1, 100)]
-    found, wanted = residual_lookup(z, books), residual_lookup(z, books, impl="reference")
-    assert torch.equal(found.tokens, wanted.tokens)
-    assert torch.equal(found.residuals, wanted.residuals)
-    assert torch.equal(found.quantized, wanted.quantized)
+    lookup, wanted = residual_lookup(z, books), residual_lookup(z, books, impl="reference")
+    assert torch.equal(lookup.tokens, wanted.tokens)
+    assert torch.equal(lookup.residuals, wanted.residuals)
+    assert torch.equal(lookup.quantized, wanted.quantized)
 
 
 def test_an_offset_a_thousand_times_the_spread_changes_no_code() -> None:
@@ -56,8 +56,8 @@ def test_views_are_taken_as_they_are() -> None:
 
 
 def test_no_vectors_give_no_tokens() -> None:
-    found = residual_lookup(torch.zeros(0, 4), [torch.ones(3, 4), torch.ones(2, 4)])
-    assert (found.tokens.shape, found.residuals.shape) == ((0, 2), (0, 4))
+    lookup = residual_lookup(torch.zeros(0, 4), [torch.ones(3, 4), torch.ones(2, 4)])
+    assert (lookup.tokens.shape, lookup.residuals.shape) == ((0, 2), (0, 4))
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,8 @@ def test_output_and_gradients(shape: tuple[int, int, int, int, torch.dtype]) -> 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gradients_are_bit_identical_run_to_run(shape: tuple[int, int, int, int, torch.dtype]) -> None:
     drawn = case(*shape)
-    one, two = attention_checks.measure(attention, drawn), attention_checks.measure(attention, drawn)
-    assert all(torch.equal(one[name], two[name]) for name in attention_checks.NAMES)
+    first, second = attention_checks.measure(attention, drawn), attention_checks.measure(attention, drawn)
+    assert all(torch.equal(first[name], second[name]) for name in attention_checks.NAMES)
 
 
 def test_no_map_of_scores_is_in_memory() -> None:

@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from mmgrec.generator.layers import NetworkSettings
-from mmgrec.generator.network import Network
+from mmgrec.generator import Network, NetworkSettings
 from mmgrec.generator.recording import Answer, Question, RecordedSearch, generate, record_cuda_graph
 from mmgrec.interfaces import Exclusion, PositionalScheme, Representations
-from mmgrec.recid.table import RecIDTable
-from mmgrec.recid.trie import Trie
+from mmgrec.recid import RecIDTable, Trie
 from mmgrec_plugins.decoders.exact import Exact
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
 from mmgrec_plugins.positions.relation_aware import RelationAware
@@ -68,7 +66,7 @@ def question(count: int, *, first: int = 0, seen: int = 40, allowed: torch.Tenso
     generator = torch.Generator().manual_seed(first)
     history = torch.randint(NUM_ITEMS, (count, 30), generator=generator)
     history = history.masked_fill(torch.rand(history.shape, generator=generator) < 0.2, -1)
-    history[0] = -1  # nobody is known to have liked nothing, and he is served as well
+    history[0] = -1  # user 0 is known to have liked nothing, and is served as well
     return Question(
         users=torch.arange(first, first + count),
         history=history,
@@ -85,11 +83,11 @@ def eagerly(network: Network, trie: Trie, asked: Question, top_k: int = 10) -> t
 DECODER = TrieBeam(num_beams=10)
 
 
-def assert_same(found: tuple[torch.Tensor, torch.Tensor], wanted: tuple[torch.Tensor, torch.Tensor]) -> None:
+def assert_same(answer: tuple[torch.Tensor, torch.Tensor], wanted: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Scores agree place by place; items may change places only where scores are equal within rounding."""
-    assert found[1].device.type == "cuda"
-    torch.testing.assert_close(found[1], wanted[1], atol=TOLERANCE, rtol=1e-4)
-    assert (found[0] == wanted[0]).float().mean() > 0.97
+    assert answer[1].device.type == "cuda"
+    torch.testing.assert_close(answer[1], wanted[1], atol=TOLERANCE, rtol=1e-4)
+    assert (answer[0] == wanted[0]).float().mean() > 0.97
 
 
 def assert_sound(asked: Question, item: torch.Tensor) -> None:

@@ -1,4 +1,7 @@
-"""Modules that tests of this folder share stand beside them: ``_baselines``, ``_ordered``."""
+"""Modules that tests of this folder share stand beside them: ``shared_baselines``, ``shared_tours``, ``other_device``.
+
+Tests are imported by their paths, so the folder is put where Python looks for modules.
+"""
 
 from __future__ import annotations
 
@@ -8,4 +11,4 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("_baselines", "_ordered")
+pytest.register_assert_rewrite("shared_baselines", "shared_tours")

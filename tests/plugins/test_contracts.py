@@ -8,13 +8,12 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from mmgrec.data.dataset import Dataset
-from mmgrec.folder.write import save_folder
+from mmgrec.data import Dataset
+from mmgrec.folder import save_folder
 from mmgrec.interfaces import DatasetSource, Recommender
 from mmgrec.registry import Registry
-from mmgrec.runs.experiment import Experiment, Model
-from mmgrec.settings.builder import build
-from mmgrec.settings.values import toml_text
+from mmgrec.runs import Experiment, Model
+from mmgrec.settings import build, toml_text
 from mmgrec.testing import (
     CollisionContract,
     DatasetContract,

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from _elsewhere import DEVICE, There, elsewhere
+from other_device import DEVICE, There, elsewhere
 from test_contracts import ORDERED, WHOLE, part, shipped
 
-from mmgrec.evaluation.harness import evaluate
-from mmgrec.generator.layers import NetworkSettings
-from mmgrec.generator.reranking import Rescoring
-from mmgrec.generator.task import GeneratorTraining
+from mmgrec.evaluation import evaluate
+from mmgrec.generator import GeneratorTraining, NetworkSettings, Rescoring
 from mmgrec.interfaces import Context, Recommender
 from mmgrec.recommender import MMGRec
 from mmgrec.testing import tiny_data, tours
@@ -26,14 +24,14 @@ def mmgrec(**names: str) -> MMGRec:
 
 
 def cases() -> dict[str, Recommender]:
-    found: dict[str, Recommender] = {
+    recommenders: dict[str, Recommender] = {
         name: part("recommender", name) for name in shipped("recommender") if name != "mmgrec"
     }
     for kind in ("quantizer", "collisions", "position", "decoder"):
-        found |= {f"mmgrec, {name}": mmgrec(**{kind: name}) for name in shipped(kind)}
+        recommenders |= {f"mmgrec, {name}": mmgrec(**{kind: name}) for name in shipped(kind)}
     plain = mmgrec()
     tokens = NetworkSettings(head="tokens", user_input="history")
-    return found | {
+    return recommenders | {
         "mmgrec, hybrid": replace(plain, rescoring=HYBRID),
         "mmgrec, tokens": replace(plain, network=tokens),
         "mmgrec, from interactions": replace(

@@ -23,10 +23,10 @@ from torch import Tensor
 import mmgrec
 import mmgrec_kernels
 import mmgrec_plugins
-from mmgrec.data.dataset import Dataset, Interactions
+from mmgrec.data import Dataset, Interactions
 from mmgrec.interfaces import Context, Recommender
 from mmgrec.registry import Registry
-from mmgrec.settings.builder import build
+from mmgrec.settings import build
 from mmgrec.synthetic import planted
 from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
 from mmgrec_plugins.recommenders.graph.mf import MF

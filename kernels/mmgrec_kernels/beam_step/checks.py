@@ -1,6 +1,6 @@
 """Whether a form of the beam step is right, held against the definition in float64.
 
-Used by the tests on every machine and by the benchmarks before they time anything. Knows no form but the definition.
+Used by the tests on every machine and by the benchmarks before they time anything; any form can be handed in.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def draw_case(
     if seen:
         known[0] |= torch.arange(num_nodes).repeat_interleave(leaves) % 3 == 0
     known &= may
-    place = torch.arange(num_leaves).expand_as(known).masked_fill(~known, num_leaves).sort(1).values
+    leaf = torch.arange(num_leaves).expand_as(known).masked_fill(~known, num_leaves).sort(1).values
 
     def numbers(*shape: int) -> Tensor:
         drawn = torch.randn(*shape, generator=generator)
@@ -128,7 +128,7 @@ def draw_case(
             token=token.repeat_interleave(leaves).to(torch.int16),
         ),
         forbidden=Forbidden(
-            seen=place[:, : max(1, int(known.sum(1).max()))].contiguous() if seen else None,
+            seen=leaf[:, : max(1, int(known.sum(1).max()))].contiguous() if seen else None,
             allowed_before=offsets(may.long()) if allowed < 1 else None,
         ),
         num_beams=num_beams,
@@ -141,16 +141,16 @@ def problems(form: Callable[[Case], Beams], case: Case) -> list[str]:
     A score may err by twice what the definition errs in float32, plus a rounding step. Beams are held against the
     float64 scores of all candidates, so that rounding may change places of beams only where it must.
     """
-    found = form(case)
+    beams = form(case)
     exact = _all_candidates(case.to(torch.float64))
-    score, node = found.score.double(), found.node
+    score, node = beams.score.double(), beams.node
     live = node >= 0
     said = []
-    if [tuple(part.shape) for part in found] != [(*case.beam_node.shape[:1], case.num_beams)] * 4:
-        return [f"shapes are {[tuple(part.shape) for part in found]}"]
+    if [tuple(part.shape) for part in beams] != [(*case.beam_node.shape[:1], case.num_beams)] * 4:
+        return [f"shapes are {[tuple(part.shape) for part in beams]}"]
     if (node >= case.level.num_nodes).any() or (node < -1).any():
         return ["nodes are out of range"]
-    if (found.parent < 0).any() or (found.parent >= case.beam_node.shape[1]).any():
+    if (beams.parent < 0).any() or (beams.parent >= case.beam_node.shape[1]).any():
         return ["parents are out of range"]
     truth = exact.gather(1, node.clamp(min=0)).masked_fill(~live, -torch.inf)
     if (live & (truth == -torch.inf)).any():
@@ -178,14 +178,14 @@ def problems(form: Callable[[Case], Beams], case: Case) -> list[str]:
     worst = score.masked_fill(~live, torch.inf).amin(1)
     if (left_out.amax(1) > worst + 2 * allowance).any():
         said.append("a better candidate is left out")
-    parent_node = case.beam_node.gather(1, found.parent)
+    parent_node = case.beam_node.gather(1, beams.parent)
     first = case.level.first_child.long()
     inside = (first[parent_node.clamp(min=0)] <= node) & (node < first[parent_node.clamp(min=0) + 1])
     if (live & ~(inside & (parent_node >= 0))).any():
         said.append("a parent is not the node's")
-    if (live & (found.token != case.level.token_of(node.clamp(min=0)))).any():
+    if (live & (beams.token != case.level.token_of(node.clamp(min=0)))).any():
         said.append("a token is not the node's")
-    if (~live & ((found.parent != 0) | (found.token != 0) | (found.score != -torch.inf))).any():
+    if (~live & ((beams.parent != 0) | (beams.token != 0) | (beams.score != -torch.inf))).any():
         said.append("a dead beam carries something")
     return said
 

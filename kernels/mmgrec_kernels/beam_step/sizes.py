@@ -55,7 +55,7 @@ def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: b
     block = max(128, keep)
     padded = max(16, 1 << (width - 1).bit_length())
     parents = max(16, 1 << (num_parents - 1).bit_length())
-    found = Plan(
+    rules = Plan(
         parents=parents,
         keep=keep,
         block=block,
@@ -66,8 +66,8 @@ def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: b
         choose_warps=4 if keep <= 64 else 8,
     )
     better = tuned("beam_step", chip, int(tree), keep, parents, padded)
-    warps, choose_warps = better.get("warps", found.warps), better.get("choose_warps", found.choose_warps)
-    return replace(found, warps=warps, choose_warps=choose_warps)
+    warps, choose_warps = better.get("warps", rules.warps), better.get("choose_warps", rules.choose_warps)
+    return replace(rules, warps=warps, choose_warps=choose_warps)
 
 
 def unsupported(*, num_beams: int, num_parents: int, dtype: torch.dtype) -> str:

@@ -35,14 +35,14 @@ def beam_step_tokens(
     logits: Tensor, beam_score: Tensor, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tokens`; computes in float32."""
-    found = _children(beam_node, level)
+    candidates = _children(beam_node, level)
     logits = logits.float()
     offset = (beam_score.float() - logits.logsumexp(-1)).flatten()  # softmax is over the whole vocabulary
-    place = found.row * logits.shape[2]
-    place += level.token_of(found.child)
-    score = logits.reshape(-1).index_select(0, place)
-    score += offset.index_select(0, found.row)
-    return _select(score, found, beam_node, level, forbidden, num_beams)
+    index = candidates.row * logits.shape[2]
+    index += level.token_of(candidates.child)
+    score = logits.reshape(-1).index_select(0, index)
+    score += offset.index_select(0, candidates.row)
+    return _select(score, candidates, beam_node, level, forbidden, num_beams)
 
 
 def beam_step_tree(
@@ -56,17 +56,17 @@ def beam_step_tree(
     num_beams: int,
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tree`; computes in float32."""
-    found = _children(beam_node, level)
-    if found.child.numel() == 0:
+    candidates = _children(beam_node, level)
+    if candidates.child.numel() == 0:
         return _no_beams(beam_node, num_beams)
-    score = sampled_products(found.offset, found.child, state.flatten(0, 1).float(), vectors.float())
-    score += bias.float().index_select(0, found.child)
-    highest = torch.segment_reduce(score, "max", lengths=found.num_children)  # -inf for a beam without children
-    score -= highest.index_select(0, found.row)
-    total = torch.segment_reduce(score.exp(), "sum", lengths=found.num_children, initial=0)
+    score = sampled_products(candidates.offset, candidates.child, state.flatten(0, 1).float(), vectors.float())
+    score += bias.float().index_select(0, candidates.child)
+    highest = torch.segment_reduce(score, "max", lengths=candidates.num_children)  # -inf for a beam without children
+    score -= highest.index_select(0, candidates.row)
+    total = torch.segment_reduce(score.exp(), "sum", lengths=candidates.num_children, initial=0)
     # Of an only child the score is now 0 and so is the logarithm: it costs exactly nothing
-    score += (beam_score.float().flatten() - total.log()).index_select(0, found.row)
-    return _select(score, found, beam_node, level, forbidden, num_beams)
+    score += (beam_score.float().flatten() - total.log()).index_select(0, candidates.row)
+    return _select(score, candidates, beam_node, level, forbidden, num_beams)
 
 
 def _children(beam_node: Tensor, level: Level) -> _Candidates:
@@ -83,19 +83,19 @@ def _children(beam_node: Tensor, level: Level) -> _Candidates:
 
 
 def _select(
-    score: Tensor, found: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
+    score: Tensor, candidates: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
 ) -> Beams:
     """The best ``num_beams`` of the candidates of each user, by their scores ``[M]``."""
     num_parents = beam_node.shape[1]
     if score.numel() == 0:
         return _no_beams(beam_node, num_beams)
     if forbidden.allowed_before is not None:
-        score.masked_fill_(_allowed_leaves(found.child, level, forbidden.allowed_before) == 0, -torch.inf)
+        score.masked_fill_(_allowed_leaves(candidates.child, level, forbidden.allowed_before) == 0, -torch.inf)
     if forbidden.seen is not None and forbidden.seen.numel():
-        score[_places_of_seen(found, beam_node, level, forbidden)] = -torch.inf
+        score[_places_of_seen(candidates, beam_node, level, forbidden)] = -torch.inf
 
-    begin = found.offset[:-1:num_parents]  # [B]: where each user's candidates begin
-    size = found.offset[num_parents::num_parents] - begin
+    begin = candidates.offset[:-1:num_parents]  # [B]: where each user's candidates begin
+    size = candidates.offset[num_parents::num_parents] - begin
     padded = pad_sequence(list(torch.split(score, size.tolist())), batch_first=True, padding_value=-torch.inf)
     # One more than wanted: where the one left out equals the last one kept, nodes decide
     best, at = padded.topk(min(num_beams + 1, padded.shape[1]), dim=1)
@@ -104,14 +104,14 @@ def _select(
         if bool(tied.any()):
             most = int(((padded >= best[:, -1:]).sum(1) * tied).max())
             best, at = padded.topk(most, dim=1)
-    place = (at + begin.unsqueeze(1)).masked_fill(best == -torch.inf, 0)
-    order = _sort_key(best, found.child[place]).argsort(dim=1, descending=True)[:, :num_beams]
-    best, place = best.gather(1, order), place.gather(1, order)
+    index = (at + begin.unsqueeze(1)).masked_fill(best == -torch.inf, 0)
+    order = _sort_key(best, candidates.child[index]).argsort(dim=1, descending=True)[:, :num_beams]
+    best, index = best.gather(1, order), index.gather(1, order)
 
     dead = best == -torch.inf
-    node = found.child[place].masked_fill(dead, -1)
+    node = candidates.child[index].masked_fill(dead, -1)
     token = level.token_of(node.clamp(min=0).flatten()).view_as(node).masked_fill(dead, 0)
-    parent = (found.row[place] % num_parents).masked_fill(dead, 0)
+    parent = (candidates.row[index] % num_parents).masked_fill(dead, 0)
     missing = num_beams - best.shape[1]
     if missing <= 0:
         return Beams(best, parent, token, node)
@@ -128,7 +128,7 @@ def _sort_key(score: Tensor, node: Tensor) -> Tensor:
     return (ordered.long() << 32) | (_LARGEST - node)
 
 
-def _places_of_seen(found: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden) -> Tensor:
+def _places_of_seen(candidates: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden) -> Tensor:
     """Places ``[F]`` among the candidates of nodes whose allowed leaves the user has all seen."""
     assert forbidden.seen is not None
     user, at = torch.nonzero(forbidden.seen < level.num_leaves, as_tuple=True)
@@ -150,8 +150,8 @@ def _places_of_seen(found: _Candidates, beam_node: Tensor, level: Level, forbidd
     at = torch.searchsorted(beam_key, wanted).clamp(max=beam_key.numel() - 1)
     there = beam_key[at] == wanted
     beam = order[at][there]
-    place: Tensor = found.offset[beam] + (node - level.first_child[parent])[there]
-    return place
+    index: Tensor = candidates.offset[beam] + (node - level.first_child[parent])[there]
+    return index
 
 
 def _allowed_leaves(node: Tensor, level: Level, allowed_before: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Triton kernels of the beam step, for both heads. Knows nothing of torch.
+"""Triton kernels of the beam step, for both heads: what `triton_op` launches.
 
 `expand` gives each beam a program: it walks the beam's children block by block, however many there are, and keeps the
 best of them. `choose` gives each user a program: it merges what the beams kept. A beam's keys are written right after
@@ -146,7 +146,7 @@ def expand(
     others = tl.arange(0, PARENTS)  # the user's beams: those before this one decide where it writes
     starts, ends = _children(node_ptr + user * num_parents, first_child_ptr, others, others < num_parents)
     before_me = others < beam - user * num_parents
-    place = tl.sum(tl.where(before_me, tl.minimum(ends - starts, KEEP), 0), axis=0)
+    offset = tl.sum(tl.where(before_me, tl.minimum(ends - starts, KEEP), 0), axis=0)
     start, end = _children(node_ptr, first_child_ptr, beam, True)
 
     highest = tl.full([], float("-inf"), tl.float32)  # of the logits that the softmax is over
@@ -208,7 +208,7 @@ def expand(
     score = (logit - highest) - tl.log(total) + tl.load(score_ptr + beam)
     best = tl.where((best == NOTHING) | (score == float("-inf")), NOTHING, _pack(score, child))
     ranks = tl.arange(0, KEEP)
-    mine = keys_ptr + user * num_parents * KEEP + place + ranks
+    mine = keys_ptr + user * num_parents * KEEP + offset + ranks
     tl.store(mine, best, mask=ranks < tl.minimum(end - start, KEEP))
 
 

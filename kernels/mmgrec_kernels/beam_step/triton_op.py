@@ -44,6 +44,7 @@ def _launch(
     forbidden: Forbidden,
     num_beams: int,
 ) -> Beams:
+    """Both kernels, one after the other; without vectors and bias it is head `tokens`."""
     num_users, num_parents, width = numbers.shape
     seen, before = forbidden.seen, forbidden.allowed_before
     num_seen = 0 if seen is None else seen.shape[1]

@@ -38,7 +38,7 @@ _TYPES = {
 
 def variants(chip: int) -> list[Variant]:
     """Both kernels for each shape, at an inner level, with seen leaves and an allow-list."""
-    found = []
+    shipped = []
     for head, dtype, beams, width in _SHAPES:
         chosen = plan(
             num_beams=beams, num_parents=beams, width=width, num_seen=_NUM_SEEN, tree=head == "tree", chip=chip
@@ -54,14 +54,15 @@ def variants(chip: int) -> list[Variant]:
             "DIM": chosen.dim,
         }
         shape = f"{head}, {beams} beams, {'D' if head == 'tree' else 'V'} {width}"
-        found.append(_variant(kernels.expand, shape, dtype, chosen, expand, chosen.warps))
+        shipped.append(_variant(kernels.expand, shape, dtype, chosen, expand, chosen.warps))
         if dtype == "float32" and head == "tree":  # `choose` knows neither head nor dtype
             choose = {**shared, "LOG_CHUNK": chosen.log_chunk}
-            found.append(_variant(kernels.choose, f"{beams} beams", "int64", chosen, choose, chosen.choose_warps))
-    return found
+            shipped.append(_variant(kernels.choose, f"{beams} beams", "int64", chosen, choose, chosen.choose_warps))
+    return shipped
 
 
 def _variant(kernel: Any, shape: str, dtype: str, chosen: Plan, constants: dict[str, Any], warps: int) -> Variant:
+    """One of the two kernels as it is launched."""
     arguments = signature(kernel, "float32" if dtype == "int64" else dtype, constants, _TYPES)
     return Variant(
         operation="beam_step",

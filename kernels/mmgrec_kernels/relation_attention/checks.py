@@ -101,7 +101,7 @@ def _mass(case: Case) -> dict[str, Tensor]:
     d_values = loose.mT @ d_out
     d_shared = d_values.sum(dim=1)
     s_qk, s_v = s_qk[:, None, None], s_v[:, None, None]
-    found = (
+    sums = (
         loose @ values,
         d_scores @ k,
         d_scores.mT @ q,
@@ -112,7 +112,7 @@ def _mass(case: Case) -> dict[str, Tensor]:
         (d_map * relation).sum(dim=(1, 2)),
         (d_shared * rv).sum(dim=(1, 2)),
     )
-    return dict(zip(NAMES, found, strict=True))
+    return dict(zip(NAMES, sums, strict=True))
 
 
 def _weights(case: Case) -> Tensor:
@@ -127,7 +127,7 @@ def _weights(case: Case) -> Tensor:
     return weights * alive[:, None, None, None]
 
 
-def errors(found: Mapping[str, Tensor], case: Case) -> dict[str, float]:
+def errors(results: Mapping[str, Tensor], case: Case) -> dict[str, float]:
     """Worst error of each result as a share of what is allowed: 1 is the limit, NaN counts as infinite."""
     exact = measure(reference.relation_attention, case.to(torch.float64))
     twin = measure(reference.relation_attention, case)
@@ -136,7 +136,7 @@ def errors(found: Mapping[str, Tensor], case: Case) -> dict[str, float]:
     worst = {}
     for name in NAMES:
         allowed = 2 * (twin[name].double() - exact[name]).abs().max() + step * mass[name]
-        off = (found[name].double() - exact[name]).abs().nan_to_num(nan=float("inf"))
+        off = (results[name].double() - exact[name]).abs().nan_to_num(nan=float("inf"))
         share = torch.where(off == 0, 0.0, off / allowed)  # nothing is allowed where there is nothing to sum
         worst[name] = float(share.max())
     return worst
@@ -144,10 +144,10 @@ def errors(found: Mapping[str, Tensor], case: Case) -> dict[str, float]:
 
 def problems(form: Form, case: Case) -> list[str]:
     """What is wrong with a form, in words; empty when nothing is."""
-    found = measure(form, case)
+    results = measure(form, case)
     said = [
-        f"{name} is {share:.3g} times the error allowed" for name, share in errors(found, case).items() if share > 1
+        f"{name} is {share:.3g} times the error allowed" for name, share in errors(results, case).items() if share > 1
     ]
     dead = ~case.keep.any(dim=1)
-    said += [f"{name} of a user without a real item is not zero" for name in NAMES if found[name][dead].any()]
+    said += [f"{name} of a user without a real item is not zero" for name in NAMES if results[name][dead].any()]
     return said

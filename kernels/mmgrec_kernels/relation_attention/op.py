@@ -72,6 +72,7 @@ def _unsupported(q: Tensor) -> str:
 def _check(
     q: Tensor, k: Tensor, v: Tensor, rq: Tensor, rk: Tensor, rv: Tensor, s_qk: Tensor, s_v: Tensor, keep: Tensor
 ) -> None:
+    """Refuse inputs whose shapes, devices or dtypes do not fit together."""
     if q.dim() != 4:
         raise ValueError(f"q must be [B, H, T, K], got {list(q.shape)}")
     users, _, length, size = q.shape

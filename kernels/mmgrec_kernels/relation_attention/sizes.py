@@ -1,4 +1,4 @@
-"""Block sizes of the attention kernels, a plain function of shape, dtype and chip. Knows neither triton nor a GPU.
+"""Block sizes of the attention kernels, a plain function of shape, dtype and chip: it needs neither triton nor a GPU.
 
 Two ways, by what fits in registers: ``whole`` (one program a user) and ``blocked`` (keys or rows pass in blocks).
 """
@@ -47,22 +47,23 @@ class Plan:
 def plan(*, length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
     """Blocks for histories of ``length`` items and heads of ``size`` dimensions; warps as `TUNED` has them.
 
-    >>> found = plan(length=32, size=64, dtype=torch.bfloat16, chip=90)
-    >>> found.way, str(found.rows)
+    >>> blocks = plan(length=32, size=64, dtype=torch.bfloat16, chip=90)
+    >>> blocks.way, str(blocks.rows)
     ('whole', '32x32, 4 warps')
     """
-    found = _rules(length, size, dtype, chip)
+    rules = _rules(length, size, dtype, chip)
     padded = max(16, 1 << (length - 1).bit_length())
     better = tuned("relation_attention", chip, padded, size, dtype.itemsize)
     return replace(
-        found,
-        forward=replace(found.forward, warps=better.get("forward", found.forward.warps)),
-        rows=replace(found.rows, warps=better.get("rows", found.rows.warps)),
-        columns=replace(found.columns, warps=better.get("columns", found.columns.warps)),
+        rules,
+        forward=replace(rules.forward, warps=better.get("forward", rules.forward.warps)),
+        rows=replace(rules.rows, warps=better.get("rows", rules.rows.warps)),
+        columns=replace(rules.columns, warps=better.get("columns", rules.columns.warps)),
     )
 
 
 def _rules(length: int, size: int, dtype: torch.dtype, chip: int) -> Plan:
+    """Blocks where nothing was tuned: a whole user where that fits in registers, else blocks of keys and rows."""
     wide = dtype == torch.float32
     precision = "tf32x3" if wide else "ieee"
     full = max(16, 1 << (length - 1).bit_length())  # all rows or keys

@@ -1,8 +1,8 @@
 """Triton kernels of relation-aware attention for histories whose rows of scores do not fit in registers.
 
 Keys (or query rows) pass in blocks, softmax is accumulated on the way, and each head makes the relation scores of a
-block again rather than hold the user's whole map. Otherwise as ``triton_kernels``: one writer for each place, scores
-in base 2.
+block again rather than hold the user's whole map. As in `triton_kernels`, each place has one writer; what both share is
+in `triton_shared`.
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
@@ -11,14 +11,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mmgrec_kernels.relation_attention.triton_kernels import (
+from mmgrec_kernels.relation_attention.triton_shared import (
     LOG2_E,
-    _averaged,
-    _load,
-    _operand,
-    _product,
-    _values,
-    _weights,
+    attended_values,
+    averaged,
+    gains,
+    load_operand,
+    load_rows,
+    operand,
+    product,
+    real_keys,
+    row_sums,
+    score_gradients,
+    store_rows,
+    weights_again,
 )
 
 __all__ = ["backward_columns_blocked", "backward_rows_blocked", "forward_blocked"]
@@ -56,39 +62,38 @@ def forward_blocked(
     dims = tl.arange(0, SIZE)
     ok_rows = rows < length
     shared = user * length * SIZE
-    s_qk = tl.load(s_qk_ptr + user).to(tl.float32)
-    s_v = tl.load(s_v_ptr + user).to(tl.float32)
+    s_qk, s_v = gains(s_qk_ptr, s_v_ptr, user)
     factor = scale * LOG2_E
 
     for head in tl.range(HEADS):
         base = user * stride_user + head * stride_head
-        rq = _operand(_load(rq_ptr, shared, rows, dims, SIZE, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
-        q = _operand(_load(q_ptr, base, rows, dims, stride_row, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
+        rq = load_operand(rq_ptr, shared, rows, dims, SIZE, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
+        q = load_operand(q_ptr, base, rows, dims, stride_row, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
         top = tl.full([ROWS], float("-inf"), tl.float32)
         total = tl.zeros([ROWS], tl.float32)
         out = tl.zeros([ROWS, SIZE], tl.float32)
         for block in tl.range(BLOCKS):
             keys = block * KEYS + tl.arange(0, KEYS)
             ok_keys = keys < length
-            keep = tl.load(keep_ptr + user * length + keys, mask=ok_keys, other=0) != 0  # [KEYS]
-            k = _load(k_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
-            v = _load(v_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
-            rk = _load(rk_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
-            rv = _load(rv_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
-            relation = _product(rq, tl.trans(_operand(rk, q_ptr, WIDEN)), PRECISION)
-            scores = _product(q, tl.trans(_operand(k, q_ptr, WIDEN)), PRECISION) + relation * s_qk  # [ROWS, KEYS]
+            keep = real_keys(keep_ptr, user, length, keys, ok_keys)  # [KEYS]
+            k = load_rows(k_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
+            v = load_rows(v_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
+            rk = load_rows(rk_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
+            rv = load_rows(rv_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
+            relation = product(rq, tl.trans(operand(rk, q_ptr, WIDEN)), PRECISION)
+            scores = product(q, tl.trans(operand(k, q_ptr, WIDEN)), PRECISION) + relation * s_qk  # [ROWS, KEYS]
             scores = tl.where(keep[None, :], scores * factor, float("-inf"))
             new_top = tl.maximum(top, tl.max(scores, axis=1))
             level = tl.where(new_top == float("-inf"), 0.0, new_top)  # no real key so far
             weights = tl.exp2(scores - level[:, None])  # [ROWS, KEYS]
             shrink = tl.exp2(top - level)  # 0 at the first real key
-            values = _values(v, rv, s_v, q_ptr, WIDEN)
-            out = out * shrink[:, None] + _product(_operand(weights, q_ptr, WIDEN), values, PRECISION)
+            values = attended_values(v, rv, s_v, q_ptr, WIDEN)
+            out = out * shrink[:, None] + product(operand(weights, q_ptr, WIDEN), values, PRECISION)
             total = total * shrink + tl.sum(weights, axis=1)
             top = new_top
-        out, lse = _averaged(out, top, total)
+        out, lse = averaged(out, top, total)
         here = base + rows[:, None] * stride_row + dims[None, :]
-        tl.store(out_ptr + here, out.to(out_ptr.dtype.element_ty), mask=ok_rows[:, None])
+        store_rows(out_ptr, here, out, ok_rows)
         tl.store(lse_ptr + (user * HEADS + head) * length + rows, lse, mask=ok_rows)
 
 
@@ -129,43 +134,38 @@ def backward_rows_blocked(
     dims = tl.arange(0, SIZE)
     ok_rows = rows < length
     shared = user * length * SIZE
-    s_qk = tl.load(s_qk_ptr + user).to(tl.float32)
-    s_v = tl.load(s_v_ptr + user).to(tl.float32)
+    s_qk, s_v = gains(s_qk_ptr, s_v_ptr, user)
     factor = scale * LOG2_E
     drq = tl.zeros([ROWS, SIZE], tl.float32)  # without the gain, summed over the heads
 
     for head in tl.range(HEADS):
         base = user * stride_user + head * stride_head
         at_stats = (user * HEADS + head) * length + rows
-        lse = tl.load(lse_ptr + at_stats, mask=ok_rows, other=float("inf"))  # [ROWS]
-        delta = tl.load(delta_ptr + at_stats, mask=ok_rows, other=0.0)  # [ROWS]
+        lse, delta = row_sums(lse_ptr, delta_ptr, at_stats, ok_rows)  # [ROWS] each
         dq = tl.zeros([ROWS, SIZE], tl.float32)
         for block in tl.range(BLOCKS):
             keys = block * KEYS + tl.arange(0, KEYS)
             ok_keys = keys < length
-            keep = tl.load(keep_ptr + user * length + keys, mask=ok_keys, other=0) != 0  # [KEYS]
-            rq = _operand(_load(rq_ptr, shared, rows, dims, SIZE, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
-            q = _operand(_load(q_ptr, base, rows, dims, stride_row, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
-            k = _operand(_load(k_ptr, base, keys, dims, stride_row, ok_keys), q_ptr, WIDEN)  # [KEYS, SIZE]
-            rk = _operand(_load(rk_ptr, shared, keys, dims, SIZE, ok_keys), q_ptr, WIDEN)  # [KEYS, SIZE]
-            relation = _product(rq, tl.trans(rk), PRECISION)
-            scores = (_product(q, tl.trans(k), PRECISION) + relation * s_qk) * factor  # [ROWS, KEYS]
-            weights = _weights(scores, keep[None, :], lse[:, None])
-            v = _load(v_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
-            rv = _load(rv_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
-            d_out = _operand(_load(d_out_ptr, base, rows, dims, stride_row, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
-            values = _values(v, rv, s_v, q_ptr, WIDEN)
-            d_weights = _product(d_out, tl.trans(values), PRECISION)
-            d_scores = _operand(weights * (d_weights - delta[:, None]) * scale, q_ptr, WIDEN)  # [ROWS, KEYS]
-            dq += _product(d_scores, k, PRECISION)
-            drq += _product(d_scores, rk, PRECISION)
+            keep = real_keys(keep_ptr, user, length, keys, ok_keys)  # [KEYS]
+            rq = load_operand(rq_ptr, shared, rows, dims, SIZE, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
+            q = load_operand(q_ptr, base, rows, dims, stride_row, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
+            k = load_operand(k_ptr, base, keys, dims, stride_row, ok_keys, q_ptr, WIDEN)  # [KEYS, SIZE]
+            rk = load_operand(rk_ptr, shared, keys, dims, SIZE, ok_keys, q_ptr, WIDEN)  # [KEYS, SIZE]
+            weights = weights_again(q, k, rq, rk, s_qk, factor, keep[None, :], lse[:, None], PRECISION)  # [ROWS, KEYS]
+            v = load_rows(v_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
+            rv = load_rows(rv_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
+            d_out = load_operand(d_out_ptr, base, rows, dims, stride_row, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
+            values = attended_values(v, rv, s_v, q_ptr, WIDEN)
+            d_scores = score_gradients(d_out, values, weights, delta[:, None], scale, q_ptr, PRECISION, WIDEN)
+            dq += product(d_scores, k, PRECISION)
+            drq += product(d_scores, rk, PRECISION)
         here = base + rows[:, None] * stride_row + dims[None, :]
-        tl.store(dq_ptr + here, dq.to(dq_ptr.dtype.element_ty), mask=ok_rows[:, None])
+        store_rows(dq_ptr, here, dq, ok_rows)
 
-    rq = _load(rq_ptr, shared, rows, dims, SIZE, ok_rows).to(tl.float32)  # [ROWS, SIZE]
+    rq = load_rows(rq_ptr, shared, rows, dims, SIZE, ok_rows).to(tl.float32)  # [ROWS, SIZE]
     tl.store(ds_qk_ptr + user * tl.num_programs(1) + part, tl.sum(drq * rq))
     at = shared + rows[:, None] * SIZE + dims[None, :]
-    tl.store(drq_ptr + at, (drq * s_qk).to(drq_ptr.dtype.element_ty), mask=ok_rows[:, None])
+    store_rows(drq_ptr, at, drq * s_qk, ok_rows)
 
 
 @triton.jit
@@ -207,9 +207,8 @@ def backward_columns_blocked(
     dims = tl.arange(0, SIZE)
     ok_keys = keys < length
     shared = user * length * SIZE
-    s_qk = tl.load(s_qk_ptr + user).to(tl.float32)
-    s_v = tl.load(s_v_ptr + user).to(tl.float32)
-    keep = tl.load(keep_ptr + user * length + keys, mask=ok_keys, other=0) != 0  # [KEYS]
+    s_qk, s_v = gains(s_qk_ptr, s_v_ptr, user)
+    keep = real_keys(keep_ptr, user, length, keys, ok_keys)  # [KEYS]
     factor = scale * LOG2_E
     drk = tl.zeros([KEYS, SIZE], tl.float32)  # without the gain, summed over the heads
     d_shared = tl.zeros([KEYS, SIZE], tl.float32)
@@ -222,31 +221,27 @@ def backward_columns_blocked(
             rows = block * ROWS + tl.arange(0, ROWS)
             ok_rows = rows < length
             at_stats = (user * HEADS + head) * length + rows
-            lse = tl.load(lse_ptr + at_stats, mask=ok_rows, other=float("inf"))  # [ROWS]
-            delta = tl.load(delta_ptr + at_stats, mask=ok_rows, other=0.0)  # [ROWS]
-            q = _operand(_load(q_ptr, base, rows, dims, stride_row, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
-            k = _operand(_load(k_ptr, base, keys, dims, stride_row, ok_keys), q_ptr, WIDEN)  # [KEYS, SIZE]
-            rq = _operand(_load(rq_ptr, shared, rows, dims, SIZE, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
-            rk = _operand(_load(rk_ptr, shared, keys, dims, SIZE, ok_keys), q_ptr, WIDEN)  # [KEYS, SIZE]
-            relation = _product(rk, tl.trans(rq), PRECISION)
-            scores = (_product(k, tl.trans(q), PRECISION) + relation * s_qk) * factor  # [KEYS, ROWS]
-            weights = _weights(scores, keep[:, None], lse[None, :])  # [KEYS, ROWS]
-            d_out = _operand(_load(d_out_ptr, base, rows, dims, stride_row, ok_rows), q_ptr, WIDEN)  # [ROWS, SIZE]
-            dv += _product(_operand(weights, q_ptr, WIDEN), d_out, PRECISION)
-            v = _load(v_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
-            rv = _load(rv_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
-            values = _values(v, rv, s_v, q_ptr, WIDEN)
-            d_weights = _product(values, tl.trans(d_out), PRECISION)
-            d_scores = _operand(weights * (d_weights - delta[None, :]) * scale, q_ptr, WIDEN)  # [KEYS, ROWS]
-            dk += _product(d_scores, q, PRECISION)
-            drk += _product(d_scores, rq, PRECISION)
+            lse, delta = row_sums(lse_ptr, delta_ptr, at_stats, ok_rows)  # [ROWS] each
+            q = load_operand(q_ptr, base, rows, dims, stride_row, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
+            k = load_operand(k_ptr, base, keys, dims, stride_row, ok_keys, q_ptr, WIDEN)  # [KEYS, SIZE]
+            rq = load_operand(rq_ptr, shared, rows, dims, SIZE, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
+            rk = load_operand(rk_ptr, shared, keys, dims, SIZE, ok_keys, q_ptr, WIDEN)  # [KEYS, SIZE]
+            weights = weights_again(k, q, rk, rq, s_qk, factor, keep[:, None], lse[None, :], PRECISION)  # [KEYS, ROWS]
+            d_out = load_operand(d_out_ptr, base, rows, dims, stride_row, ok_rows, q_ptr, WIDEN)  # [ROWS, SIZE]
+            dv += product(operand(weights, q_ptr, WIDEN), d_out, PRECISION)
+            v = load_rows(v_ptr, base, keys, dims, stride_row, ok_keys)  # [KEYS, SIZE]
+            rv = load_rows(rv_ptr, shared, keys, dims, SIZE, ok_keys)  # [KEYS, SIZE]
+            values = attended_values(v, rv, s_v, q_ptr, WIDEN)
+            d_scores = score_gradients(values, d_out, weights, delta[None, :], scale, q_ptr, PRECISION, WIDEN)
+            dk += product(d_scores, q, PRECISION)
+            drk += product(d_scores, rq, PRECISION)
         here = base + keys[:, None] * stride_row + dims[None, :]
-        tl.store(dk_ptr + here, dk.to(dk_ptr.dtype.element_ty), mask=ok_keys[:, None])
-        tl.store(dv_ptr + here, dv.to(dv_ptr.dtype.element_ty), mask=ok_keys[:, None])
+        store_rows(dk_ptr, here, dk, ok_keys)
+        store_rows(dv_ptr, here, dv, ok_keys)
         d_shared += dv
 
     at = shared + keys[:, None] * SIZE + dims[None, :]
-    rv = _load(rv_ptr, shared, keys, dims, SIZE, ok_keys).to(tl.float32)  # [KEYS, SIZE]
-    tl.store(drk_ptr + at, (drk * s_qk).to(drk_ptr.dtype.element_ty), mask=ok_keys[:, None])
-    tl.store(drv_ptr + at, (d_shared * s_v).to(drv_ptr.dtype.element_ty), mask=ok_keys[:, None])
+    rv = load_rows(rv_ptr, shared, keys, dims, SIZE, ok_keys).to(tl.float32)  # [KEYS, SIZE]
+    store_rows(drk_ptr, at, drk * s_qk, ok_keys)
+    store_rows(drv_ptr, at, d_shared * s_v, ok_keys)
     tl.store(ds_v_ptr + user * tl.num_programs(1) + part, tl.sum(d_shared * rv))

@@ -80,6 +80,7 @@ def _constants(q: Tensor, chosen: Plan, blocks: Blocks, passing: int) -> dict[st
 def _forward(
     q: Tensor, k: Tensor, v: Tensor, rq: Tensor, rk: Tensor, rv: Tensor, s_qk: Tensor, s_v: Tensor, keep: Tensor
 ) -> tuple[Tensor, Tensor]:
+    """Output, and the log-sum-exp of each row of scores (base 2), which the backward needs."""
     users, heads, length, _ = q.shape
     chosen = _plan(q)
     blocks = chosen.forward
@@ -126,6 +127,7 @@ def _backward(
     out: Tensor,
     lse: Tensor,
 ) -> tuple[Tensor, ...]:
+    """Gradients of the eight float inputs, in their order."""
     users, _, length, _ = q.shape
     chosen = _plan(q)
     rows, columns = chosen.rows, chosen.columns
@@ -181,8 +183,8 @@ def _save(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -
 
 
 def _gradients(ctx: Any, d_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    found = torch.ops.mmgrec.relation_attention_backward(d_out, *ctx.saved_tensors)
-    return (*found, None)
+    gradients = torch.ops.mmgrec.relation_attention_backward(d_out, *ctx.saved_tensors)
+    return (*gradients, None)
 
 
 _forward.register_autograd(_gradients, setup_context=_save)

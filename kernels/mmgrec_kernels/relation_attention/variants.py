@@ -29,7 +29,7 @@ _SPILL_BUDGET = 512  # bytes a thread; the accumulators of the gradients outlive
 
 def variants(chip: int) -> list[Variant]:
     """One variant for each kernel of each shape."""
-    found = []
+    shipped = []
     for length, size, dtype in _SHAPES:
         chosen = plan(length=length, size=size, dtype=dtype, chip=chip)
         launches: list[tuple[Any, Blocks, dict[str, Any]]]
@@ -54,7 +54,7 @@ def variants(chip: int) -> list[Variant]:
             name = str(dtype).removeprefix("torch.")
             other = {**dict.fromkeys(_FLOAT32, "*fp32"), "keep_ptr": "*u8", "scale": "fp32"}
             arguments = signature(kernel, name, constants, other)
-            found.append(
+            shipped.append(
                 Variant(
                     operation="relation_attention",
                     kernel=kernel,
@@ -72,4 +72,4 @@ def variants(chip: int) -> list[Variant]:
                     spill_budget=_SPILL_BUDGET,
                 )
             )
-    return found
+    return shipped

@@ -1,6 +1,6 @@
 """Whether a form of the residual look-up gives the exact codes, in float64 and step by step.
 
-Used by the tests on every machine and by the benchmarks before they time anything. Knows no form but the definition.
+Used by the tests on every machine and by the benchmarks before they time anything; any form can be handed in.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ def wrong_tokens(tokens: Tensor, z: Tensor, codebooks: Sequence[Tensor], *, slac
 
 def problems(form: Form, z: Tensor, codebooks: Sequence[Tensor]) -> list[str]:
     """What is wrong with a form, in words; empty when nothing is."""
-    found = form(z, codebooks)
+    lookup = form(z, codebooks)
     sizes = torch.tensor([len(codebook) for codebook in codebooks], device=z.device)
-    if found.tokens.shape != (len(z), len(codebooks)) or ((found.tokens < 0) | (found.tokens >= sizes)).any():
+    if lookup.tokens.shape != (len(z), len(codebooks)) or ((lookup.tokens < 0) | (lookup.tokens >= sizes)).any():
         return ["tokens are out of range"]
     said = []
-    if wrong := wrong_tokens(found.tokens, z, codebooks):
-        said.append(f"{wrong} of {found.tokens.numel()} tokens are not the nearest")
+    if wrong := wrong_tokens(lookup.tokens, z, codebooks):
+        said.append(f"{wrong} of {lookup.tokens.numel()} tokens are not the nearest")
     rest = z.to(torch.promote_types(z.dtype, torch.float32))
     total = torch.zeros_like(rest)
     for level, codebook in enumerate(codebooks):
-        chosen = codebook[found.tokens[:, level]]
+        chosen = codebook[lookup.tokens[:, level]]
         rest, total = rest - chosen, total + chosen
-    if not torch.equal(found.residuals, rest.to(z.dtype)):
+    if not torch.equal(lookup.residuals, rest.to(z.dtype)):
         said.append("residuals are not what the tokens leave")
-    if not torch.equal(found.quantized, total.to(z.dtype)):
+    if not torch.equal(lookup.quantized, total.to(z.dtype)):
         said.append("quantized vectors are not the tokens' codewords")
     return said

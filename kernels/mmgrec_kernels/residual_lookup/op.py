@@ -35,8 +35,9 @@ def residual_lookup(z: Tensor, codebooks: Sequence[Tensor], *, impl: Impl = "aut
         ValueError: if there is no codebook, an empty one, or shapes, dtypes or devices disagree, or the named form
             cannot run.
 
-    >>> found = residual_lookup(torch.tensor([[1.2]]), [torch.tensor([[0.0], [1.0]]), torch.tensor([[-0.25], [0.25]])])
-    >>> found.tokens.tolist(), found.quantized.tolist()
+    >>> books = [torch.tensor([[0.0], [1.0]]), torch.tensor([[-0.25], [0.25]])]
+    >>> nearest = residual_lookup(torch.tensor([[1.2]]), books)
+    >>> nearest.tokens.tolist(), nearest.quantized.tolist()
     ([[1, 1]], [[1.25]])
     """
     _check(z, codebooks)
@@ -77,6 +78,7 @@ def _unsupported(z: Tensor) -> str:
 
 
 def _check(z: Tensor, codebooks: Sequence[Tensor]) -> None:
+    """Refuse inputs whose shapes, devices or dtypes do not fit together."""
     if z.dim() != 2 or z.shape[1] == 0:
         raise ValueError(f"z must be [N, D] with D > 0, got {list(z.shape)}")
     if not z.is_floating_point():

@@ -41,7 +41,7 @@ def plan(*, dim: int, codes: int, chip: int) -> Plan:
     use_dot = padded >= 16
     # Found by timing on an H100, of 64 and of 4 dimensions
     block = min(32, max(16, 1 << (codes - 1).bit_length())) if use_dot else 4
-    found = Plan(
+    rules = Plan(
         rows=64 if use_dot else 128,
         block=block,
         dim=padded,
@@ -49,14 +49,14 @@ def plan(*, dim: int, codes: int, chip: int) -> Plan:
         use_dot=use_dot,
         warps=4 if padded <= 32 or (padded == 64 and chip == 90) else 8,  # elsewhere four spill
     )
-    better = tuned("residual_lookup", chip, padded, found.codes)
-    block = better.get("block", found.block)
+    better = tuned("residual_lookup", chip, padded, rules.codes)
+    block = better.get("block", rules.block)
     return replace(
-        found,
-        rows=better.get("rows", found.rows),
+        rules,
+        rows=better.get("rows", rules.rows),
         block=block,
         codes=-(-codes // block) * block,
-        warps=better.get("warps", found.warps),
+        warps=better.get("warps", rules.warps),
     )
 
 

@@ -35,9 +35,9 @@ def residual_lookup(z: Tensor, codebooks: Sequence[Tensor]) -> Lookup:
         rest = z[part].to(dtype)
         total = torch.zeros_like(rest)
         for level, book in enumerate(books):
-            found = book.nearest(rest)
-            chosen = book.codewords.index_select(0, found)
-            tokens[part, level] = found
+            nearest = book.nearest(rest)
+            chosen = book.codewords.index_select(0, nearest)
+            tokens[part, level] = nearest
             rest = rest - chosen
             total += chosen
         residuals[part] = rest
@@ -77,19 +77,19 @@ class _Book:
             bits = scores.view(self.numbers.dtype)
             bits.bitwise_and_(~self.low_bits).bitwise_or_(self.numbers)
             best = scores.amin(dim=1)
-            found = best.view(self.numbers.dtype).bitwise_and(self.low_bits).long().clamp_(max=len(self.numbers) - 1)
+            token = best.view(self.numbers.dtype).bitwise_and(self.low_bits).long().clamp_(max=len(self.numbers) - 1)
         else:
-            best, found = scores.min(dim=1)
-        scores.scatter_(1, found[:, None], float("inf"))
+            best, token = scores.min(dim=1)
+        scores.scatter_(1, token[:, None], float("inf"))
         margin = scores.amin(dim=1) - best
         bound = self.unit * (centred.norm(dim=1) + self.radius) * self.radius + torch.finfo(scores.dtype).tiny
         doubtful = (~(margin > bound)).nonzero()[:, 0]  # NaN margins too
         step = max(1, _EXACT_ENTRIES // self.codewords.numel())
         for rows in torch.split(doubtful, step):
             beyond = scores[rows] > (best + bound)[rows, None]  # [rows, C]
-            candidates = (~beyond).scatter_(1, found[rows, None], True)
-            found[rows] = self._decide(rest[rows], candidates)
-        return found
+            candidates = (~beyond).scatter_(1, token[rows, None], True)
+            token[rows] = self._decide(rest[rows], candidates)
+        return token
 
     def _decide(self, rest: Tensor, candidates: Tensor) -> Tensor:
         """The definition over the candidates alone, ``[rows, C]`` bool."""

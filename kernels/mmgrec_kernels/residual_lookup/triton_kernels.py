@@ -1,4 +1,4 @@
-"""Triton kernel of the residual look-up: all levels of a block of vectors in one program. Knows nothing of torch.
+"""Triton kernel of the residual look-up: all levels of a block of vectors in one program.
 
 Each level is screened by matrix products of centred vectors and codewords, ``|c|^2 / 2 - r.c`` (below 16 dimensions by
 plain multiply-adds), of which the three best scores are kept. Where the best two are nearer than the product's error
@@ -88,9 +88,9 @@ def lookup(
                 words = tl.load(centred_ptr + at_codes[:, None] * DIM + dims[None, :])  # [BLOCK, DIM]
                 scores = scores - tl.dot(centred, tl.trans(words), input_precision=PRECISION, out_dtype=tl.float32)
             else:
-                for one in tl.static_range(DIM):
-                    column = tl.sum(tl.where(dims[None, :] == one, centred, 0.0), axis=1)  # [ROWS]
-                    scores = scores - column[:, None] * tl.load(centred_ptr + at_codes * DIM + one)[None, :]
+                for axis in tl.static_range(DIM):
+                    column = tl.sum(tl.where(dims[None, :] == axis, centred, 0.0), axis=1)  # [ROWS]
+                    scores = scores - column[:, None] * tl.load(centred_ptr + at_codes * DIM + axis)[None, :]
             best = scores < first  # [ROWS, BLOCK]; what ties keeps the lower code, which came before
             better = scores < second
             third = tl.minimum(third, tl.maximum(second, scores))

@@ -28,6 +28,7 @@ def residual_lookup(z: Tensor, codebooks: Sequence[Tensor]) -> Lookup:
     schema="(Tensor z, Tensor[] codebooks) -> (Tensor, Tensor, Tensor)",
 )
 def _lookup(z: Tensor, codebooks: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad the codebooks to one shape, centre them, and launch."""
     num_vectors, dim = z.shape
     levels, codes = len(codebooks), max(codebook.shape[0] for codebook in codebooks)
     chosen = plan(dim=dim, codes=codes, chip=capability(z.device))

@@ -15,7 +15,7 @@ _SPILL_BUDGET = 512  # bytes a thread; the float64 scan of a crowded block is ra
 
 def variants(chip: int) -> list[Variant]:
     """One variant for each shape."""
-    found = []
+    shipped = []
     for dim, codes in _SHAPES:
         chosen = plan(dim=dim, codes=codes, chip=chip)
         constants = {
@@ -29,7 +29,7 @@ def variants(chip: int) -> list[Variant]:
         }
         other = {"counts_ptr": "*i32", "tokens_ptr": "*i64", "unit": "fp32"}
         arguments = signature(kernels.lookup, "float32", constants, other)
-        found.append(
+        shipped.append(
             Variant(
                 operation="residual_lookup",
                 kernel=kernels.lookup,
@@ -47,4 +47,4 @@ def variants(chip: int) -> list[Variant]:
                 spill_budget=_SPILL_BUDGET,
             )
         )
-    return found
+    return shipped

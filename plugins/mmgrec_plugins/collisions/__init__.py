@@ -1,1 +1,1 @@
-"""Shipped plugins of one kind; one module per implementation."""
+"""Collision resolvers: a last token that tells apart items with equal semantic tokens."""

@@ -1,6 +1,6 @@
 """What both collision resolvers share: rank the items of each group, and keep groups below the cap.
 
-Knows an order of preference among items, not where it comes from.
+A resolver of one's own needs nothing but an order of preference among items: `resolve` does the rest.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ def resolve(codes: Codes, preference: Tensor, *, max_group: int, overflow: Overf
         UserError: if a group is larger than the cap and may not be, or cannot be, made smaller.
     """
     if prod(codes.level_sizes) >= 1 << 62:
-        raise UserError(f"levels of {codes.level_sizes} are too many tuples to tell apart", where="collisions")
+        raise UserError(
+            f"levels of {codes.level_sizes} are too many tuples to tell apart",
+            where="collisions",
+            code="collisions.too-many-tuples",
+        )
     token = codes.token
     key = _pack(token, codes.level_sizes)
     rank = _ranks(key, preference)
@@ -93,10 +97,10 @@ def _reassigned(codes: Codes, key: Tensor, rank: Tensor, moved: Tensor, max_grou
         goes, home = _places(key[stays], prefix, width, torch.bincount(group), max_group)
         within = torch.arange(moved.numel()) - torch.searchsorted(group, group)
         start = torch.searchsorted(home, group)
-        found = start + within < torch.searchsorted(home, group, right=True)
-        key[moved[found]] = goes[(start + within)[found]]
-        stays[moved[found]] = True
-        moved = moved[~found]
+        fits = start + within < torch.searchsorted(home, group, right=True)
+        key[moved[fits]] = goes[(start + within)[fits]]
+        stays[moved[fits]] = True
+        moved = moved[~fits]
         if moved.numel() == 0:
             break
     return key
@@ -120,11 +124,11 @@ def _places(kept: Tensor, prefix: Tensor, width: int, wanted: Tensor, max_group:
             break
         height = min(2 * height, max_group)
     room = (height - filled).clamp(min=0)
-    place = torch.repeat_interleave(torch.arange(filled.numel()), room)  # tuple of each free place
-    floor = filled[place] + torch.arange(place.numel()) - torch.repeat_interleave(room.cumsum(0) - room, room)
-    home = place // width
+    free = torch.repeat_interleave(torch.arange(filled.numel()), room)  # tuple of each free place
+    floor = filled[free] + torch.arange(free.numel()) - torch.repeat_interleave(room.cumsum(0) - room, room)
+    home = free // width
     order = torch.argsort(home * max_group + floor, stable=True)
-    return prefix[home[order]] * width + place[order] % width, home[order]
+    return prefix[home[order]] * width + free[order] % width, home[order]
 
 
 def _too_large(codes: Codes, key: Tensor, rank: Tensor, max_group: int) -> UserError:
@@ -137,6 +141,7 @@ def _too_large(codes: Codes, key: Tensor, rank: Tensor, max_group: int) -> UserE
         where="collisions",
         remedy="raise collisions.max_group, give the quantizer more levels or codewords, or let "
         "collisions.overflow be 'reassign'",
+        code="collisions.group-too-large",
     )
 
 

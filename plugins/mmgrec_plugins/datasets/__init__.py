@@ -1,1 +1,1 @@
-"""Shipped plugins of one kind; one module per implementation."""
+"""Dataset sources: planted data, the data folder, and other people's files."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmgrec.errors import DataError
 from mmgrec.readers import FileSource, RawTables, files, interactions
-from mmgrec_plugins.datasets.tables import only
+from mmgrec_plugins.datasets.single_file import only_file
 
 __all__ = ["AmazonReviews"]
 
@@ -29,17 +29,18 @@ class AmazonReviews(FileSource):
 
     @classmethod
     def recognises(cls, path: Path) -> str:
-        found = files.found(path, *_PATTERNS)
-        return _edition(found[0]) if len(found) == 1 else ""
+        paths = files.found(path, *_PATTERNS)
+        return _edition(paths[0]) if len(paths) == 1 else ""
 
     def read(self) -> RawTables:
-        file = only(Path(self.path), files.found(Path(self.path), *_PATTERNS))
+        file = only_file(self.path, *_PATTERNS)
         edition = _edition(file)
         if not edition:
             raise DataError(
                 "does not look like Amazon reviews of 2014, 2018 or 2023",
                 where=str(file),
                 remedy="import it as csv, or look at its first line",
+                code="datasets.not-this-format",
             )
         if edition.startswith("2018"):
             table = files.delimited(file, separator=",", header=False)

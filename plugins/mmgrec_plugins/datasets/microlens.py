@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmgrec.readers import FileSource, RawTables, files, interactions, item_texts, layout_of
-from mmgrec_plugins.datasets.tables import only
+from mmgrec_plugins.datasets.single_file import first_line, only_file
 
 __all__ = ["MicroLens"]
 
+_PATTERN = "*pairs.csv"
 _HEAD = "user,item,timestamp"
 
 
@@ -19,13 +20,13 @@ class MicroLens(FileSource):
 
     @classmethod
     def recognises(cls, path: Path) -> str:
-        found = files.found(path, "*pairs.csv")
-        if len(found) != 1 or "pairs" not in found[0].name:
+        paths = files.found(path, _PATTERN)
+        if len(paths) != 1 or "pairs" not in paths[0].name:
             return ""
-        return "pairs of user, item and time" if files.beginning(found[0], 1) == [_HEAD] else ""
+        return "pairs of user, item and time" if first_line(path, _PATTERN) == _HEAD else ""
 
     def read(self) -> RawTables:
-        file = only(Path(self.path), files.found(Path(self.path), "*pairs.csv"))
+        file = only_file(self.path, _PATTERN)
         table = files.delimited(file, separator=",", header=True)
         rows, understood = interactions(table, {}, where=str(file))
         titles = files.found(file.parent, "*title*.csv")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from mmgrec.errors import DataError
 from mmgrec.readers import FileSource, ItemTable, RawTables, files, interactions, keyed, layout_of, plain_array
-from mmgrec_plugins.datasets.tables import only
+from mmgrec_plugins.datasets.single_file import first_line, only_file
 
 __all__ = ["MMRec"]
 
+_PATTERN = "*.inter"
 _FEATURES = "_feat.npy"
 
 
@@ -24,12 +25,10 @@ class MMRec(FileSource):
 
     @classmethod
     def recognises(cls, path: Path) -> str:
-        found = _files(path)
-        lines = files.beginning(found[0], 1) if found else []
-        return "a split column x_label" if lines and "x_label" in lines[0].split("\t") else ""
+        return "a split column x_label" if "x_label" in first_line(path, _PATTERN).split("\t") else ""
 
     def read(self) -> RawTables:
-        file = only(Path(self.path), _files(Path(self.path)))
+        file = only_file(self.path, _PATTERN)
         frame = files.delimited(file, separator="\t", header=True, quoted=False)
         rows, understood = interactions(frame, {}, where=str(file))
         names = {
@@ -37,20 +36,16 @@ class MMRec(FileSource):
             "item": _names(file.with_name("i_id_mapping.csv"), "itemID"),
         }
         features = {
-            one.name.removesuffix(_FEATURES): _features(one, names["item"])
-            for one in sorted(file.parent.glob(f"*{_FEATURES}"))
+            path.name.removesuffix(_FEATURES): _features(path, names["item"])
+            for path in sorted(file.parent.glob(f"*{_FEATURES}"))
         }
         for role, known in names.items():
             if known:
                 rows = rows.with_columns(
                     rows[role].replace_strict(list(known), list(known.values()), default=rows[role]).alias(role)
                 )
-        told = f"; features: {', '.join(features)}" if features else ""
-        return RawTables(path=Path(self.path), rows=rows, features=features, understood=f"columns: {understood}{told}")
-
-
-def _files(path: Path) -> list[Path]:
-    return files.found(path, "*.inter")
+        understood += f"; features: {', '.join(features)}" if features else ""
+        return RawTables(path=Path(self.path), rows=rows, features=features, understood=f"columns: {understood}")
 
 
 def _names(file: Path, number: str) -> dict[str, str]:
@@ -64,7 +59,12 @@ def _names(file: Path, number: str) -> dict[str, str]:
         return {}
     known = dict(zip(frame[number].to_list(), frame[others[0]].to_list(), strict=True))
     if None in known.values() or len(set(known.values())) < len(known):
-        raise DataError(f"the names of {number} are not unique or have gaps", where=str(file), remedy="remove the file")
+        raise DataError(
+            f"the names of {number} are not unique or have gaps",
+            where=str(file),
+            remedy="remove the file",
+            code="datasets.names-not-unique",
+        )
     return known
 
 

@@ -31,7 +31,10 @@ class MovieLens(FileSource):
         form = _form(file)
         if file is None or not form:
             raise DataError(
-                f"holds none of {', '.join(_NAMES)} in MovieLens' form", where=self.path, remedy="give its folder"
+                f"holds none of {', '.join(_NAMES)} in MovieLens' form",
+                where=self.path,
+                remedy="give its folder",
+                code="datasets.not-this-format",
             )
         if form == "user::item::rating::time":
             rows, _ = interactions(files.split_lines(file, "::", 4), _ROLES, where=str(file))
@@ -57,8 +60,8 @@ class MovieLens(FileSource):
 def _file(path: Path) -> Path | None:
     if path.is_file():
         return path
-    found = [file for file in files.found(path, *_NAMES) if _form(file)]
-    return found[0] if found else None
+    matching = [file for file in files.found(path, *_NAMES) if _form(file)]
+    return matching[0] if matching else None
 
 
 def _form(file: Path | None) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mmgrec.errors import DataError
 from mmgrec.readers import ColumnSource, RawTables, files, interactions, item_texts
-from mmgrec_plugins.datasets.tables import only
+from mmgrec_plugins.datasets.single_file import first_line, only_file
 
 __all__ = ["RecBole"]
 
+_PATTERN = "*.inter"
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
 
@@ -23,14 +24,12 @@ class RecBole(ColumnSource):
 
     @classmethod
     def recognises(cls, path: Path) -> str:
-        found = _files(path)
-        lines = files.beginning(found[0], 1) if found else []
-        names = lines[0].split("\t") if lines else []
+        names = first_line(path, _PATTERN).split("\t")
         typed = len(names) > 1 and all(name.rpartition(":")[2] in _TYPES for name in names)
         return "names with types (user_id:token)" if typed else ""
 
     def read(self) -> RawTables:
-        file = only(Path(self.path), _files(Path(self.path)))
+        file = only_file(self.path, _PATTERN)
         frame = files.delimited(file, separator="\t", header=True, quoted=False)
         frame.columns = [name.rpartition(":")[0] or name for name in frame.columns]
         rows, understood = interactions(frame, self.columns, where=str(file))
@@ -46,10 +45,6 @@ class RecBole(ColumnSource):
         if file.with_name(files_stem(file) + ".user").is_file():
             understood += f"; {files_stem(file)}.user is not used: no model reads what is known of users"
         return RawTables(path=Path(self.path), rows=rows, items=items, understood=f"columns: {understood}")
-
-
-def _files(path: Path) -> list[Path]:
-    return files.found(path, "*.inter")
 
 
 def files_stem(file: Path) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from mmgrec.errors import DataError
 from mmgrec.readers import ColumnSource, RawTables, files, interactions, layout_of, nameless_roles
+from mmgrec_plugins.datasets.single_file import only_file
 
 __all__ = ["Csv", "ParquetTable"]
 
@@ -25,14 +25,14 @@ class Csv(ColumnSource):
 
     @classmethod
     def recognises(cls, path: Path) -> str:
-        found = files.found(path, *_TEXT)
-        if len(found) != 1 or not files.beginning(found[0]):
+        paths = files.found(path, *_TEXT)
+        if len(paths) != 1 or not files.beginning(paths[0]):
             return ""
-        width = layout_of(found[0]).width
+        width = layout_of(paths[0]).width
         return f"text with {width} columns" if width > 1 else ""
 
     def read(self) -> RawTables:
-        file = only(Path(self.path), files.found(Path(self.path), *_TEXT))
+        file = only_file(self.path, *_TEXT)
         layout = layout_of(file, separator=self.separator, names=tuple(self.columns.values()))
         header = layout.header if self.header == "auto" else self.header == "yes"
         frame = files.delimited(file, separator=layout.separator, header=header)
@@ -49,27 +49,13 @@ class ParquetTable(ColumnSource):
 
     @classmethod
     def recognises(cls, path: Path) -> str:
-        found = files.found(path, "*.parquet")
-        if len(found) != 1:
+        paths = files.found(path, "*.parquet")
+        if len(paths) != 1:
             return ""
-        with open(found[0], "rb") as file:
+        with open(paths[0], "rb") as file:
             return "a Parquet file" if file.read(4) == b"PAR1" else ""
 
     def read(self) -> RawTables:
-        file = only(Path(self.path), files.found(Path(self.path), "*.parquet"))
+        file = only_file(self.path, "*.parquet")
         rows, understood = interactions(files.parquet(file), self.columns, where=str(file))
         return RawTables(path=Path(self.path), rows=rows, understood=f"columns: {understood}")
-
-
-def only(path: Path, found: list[Path]) -> Path:
-    """The one file of a format.
-
-    Raises:
-        DataError: if there is none, or more than one.
-    """
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise DataError("holds no such file", where=str(path), remedy="give the path of the file itself")
-    names = ", ".join(file.name for file in found[:5])
-    raise DataError(f"holds {len(found)} such files ({names})", where=str(path), remedy="give the path of one of them")

@@ -1,1 +1,1 @@
-"""Shipped plugins of one kind; one module per implementation."""
+"""Decoders: search for the best Rec-IDs among those that exist."""

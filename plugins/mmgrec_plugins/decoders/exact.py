@@ -34,7 +34,7 @@ class Exact(Decoder):
         allowed = (
             None if exclusion.allowed is None else exclusion.allowed.to(trie.leaf_item.device)[trie.leaf_item.long()]
         )
-        found: list[tuple[Tensor, Tensor]] = []  # per run: the best leaves and their scores
+        runs: list[tuple[Tensor, Tensor]] = []  # per run: the best leaves and their scores
         size = max(1, self.max_beams // max(1, stepper.num_users))
         for low in range(0, trie.num_items, size):
             high = min(low + size, trie.num_items)
@@ -44,14 +44,14 @@ class Exact(Decoder):
             if forbidden.seen is not None:
                 user, at = torch.nonzero((forbidden.seen >= low) & (forbidden.seen < high), as_tuple=True)
                 score[user, forbidden.seen[user, at] - low] = -torch.inf
-            place = torch.arange(low, high, device=score.device).expand_as(score)
-            found = [_best(trie, [*found, (place, score)], top_k)]
-        return best_items(trie, *found[0], top_k)
+            leaf = torch.arange(low, high, device=score.device).expand_as(score)
+            runs = [_best(trie, [*runs, (leaf, score)], top_k)]
+        return best_items(trie, *runs[0], top_k)
 
 
-def _best(trie: Trie, found: list[tuple[Tensor, Tensor]], top_k: int) -> tuple[Tensor, Tensor]:
+def _best(trie: Trie, runs: list[tuple[Tensor, Tensor]], top_k: int) -> tuple[Tensor, Tensor]:
     """The best ``top_k`` leaves of all runs so far."""
-    leaf, score = (torch.cat(part, 1) for part in zip(*found, strict=True))
+    leaf, score = (torch.cat(part, 1) for part in zip(*runs, strict=True))
     item, score = best_items(trie, leaf, score, top_k)
     return trie.item_leaf[item.clamp(min=0)].long(), score
 
@@ -61,7 +61,7 @@ def _score(stepper: Stepper, trie: Trie, low: int, high: int) -> Tensor:
     scores = stepper.start()
     node = torch.zeros(1, dtype=torch.int64, device=trie.leaf_item.device)  # [W], the same for all users: the root
     log_p = torch.zeros(stepper.num_users, 1, device=node.device)
-    found = torch.empty(stepper.num_users, high - low, device=node.device)
+    likelihood = torch.empty(stepper.num_users, high - low, device=node.device)
     for level in range(trie.num_levels):
         parent, child = trie.children(level - 1, node)
         log_p = log_p.index_select(1, parent) + _log_softmax(scores, trie, level, parent, child)
@@ -70,14 +70,14 @@ def _score(stepper: Stepper, trie: Trie, low: int, high: int) -> Tensor:
         # An only child costs nothing in the tree: a node with one leaf has its leaf's likelihood already
         sure = isinstance(scores, NodeScores) or level == trie.num_levels - 1
         done = inside & (end - begin == 1) if sure else torch.zeros_like(inside)
-        found[:, begin[done] - low] = log_p[:, done]
+        likelihood[:, begin[done] - low] = log_p[:, done]
         onward = torch.nonzero(inside & ~done).squeeze(1)
         if onward.numel() == 0:
             break
         parent, node, log_p = parent[onward], child[onward], log_p.index_select(1, onward)
         token = trie.token[level][begin[onward]].long()
         scores = stepper.advance(parent.expand(log_p.shape).contiguous(), token.expand(log_p.shape).contiguous())
-    return found
+    return likelihood
 
 
 def _log_softmax(scores: TokenScores | NodeScores, trie: Trie, level: int, parent: Tensor, child: Tensor) -> Tensor:

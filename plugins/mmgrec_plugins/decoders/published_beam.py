@@ -65,8 +65,8 @@ class PublishedBeam(Decoder):
             if level < trie.num_levels - 1:
                 scores = stepper.advance(parent, token)
         known = self._keys(trie)
-        place = torch.searchsorted(known, key).clamp_max(known.numel() - 1)
-        return torch.where(known[place] == key, place, -1), total
+        leaf = torch.searchsorted(known, key).clamp_max(known.numel() - 1)
+        return torch.where(known[leaf] == key, leaf, -1), total
 
     @staticmethod
     def _keys(trie: Trie) -> Tensor:
@@ -82,5 +82,6 @@ def _logits(scores: TokenScores | NodeScores) -> Tensor:
         raise SettingsError(
             ["published-beam without a trie needs scores of tokens, but the head `tree` scores existing nodes"],
             remedy="set network.head=tokens, or decoder.trie=true",
+            code="decoders.needs-tokens",
         )
     return scores.logits

@@ -1,1 +1,1 @@
-"""Shipped plugins of one kind; one module per implementation."""
+"""Metrics of ranked lists."""

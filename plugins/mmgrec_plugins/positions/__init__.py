@@ -1,1 +1,1 @@
-"""Shipped plugins of one kind; one module per implementation."""
+"""Positional schemes: what attention over a history knows of order and of relations."""

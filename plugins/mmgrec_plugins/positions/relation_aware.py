@@ -18,8 +18,8 @@ __all__ = ["RelationAttention", "RelationAware"]
 class RelationAttention(nn.Module):
     """``S_h = (Q_h K_h^T + R^Q R^K^T) / sqrt(K)``; ``O_h = softmax(S_h) (V_h + R^V)``; the heads of a layer share R.
 
-    With scalar gains ``R^Q = g_Q(u) X U^Q`` and so on: everybody has the same relation map, at a volume of his own.
-    With vector gains each dimension has a volume of its own, so the map itself is the user's.
+    With scalar gains ``R^Q = g_Q(u) X U^Q`` and so on: all users have the same relation map, each at a volume of
+    their own. With vector gains each dimension has a volume of its own, so the map itself is the user's.
     """
 
     def __init__(

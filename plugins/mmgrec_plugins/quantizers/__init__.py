@@ -1,1 +1,1 @@
-"""Shipped plugins of one kind; one module per implementation."""
+"""Quantizers: representations of users and items, and semantic tokens of items made from them."""

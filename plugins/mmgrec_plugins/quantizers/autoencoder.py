@@ -12,7 +12,7 @@ Decisions:
   decoded error after three levels is 20 to 40 % larger.
 - The residual r_l is not detached from the codewords above it: Eq. 10 stops gradients only where it says sg.
 
-Does not know where its inputs come from.
+Its inputs are vectors of items, whatever they mean: representations of a graph, or plain features.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class ResidualAutoencoder(nn.Module):
         z = self.encoder(x)  # Eq. 6
         tokens = residual_lookup(z.detach(), list(self.codebooks.detach())).tokens  # [B, L], Eq. 7
         num_levels, size, _ = self.codebooks.shape
-        place = tokens + torch.arange(0, num_levels * size, size, device=tokens.device)
-        e = F.embedding(place, self.codebooks.flatten(0, 1))  # [B, L, latent]
+        codeword = tokens + torch.arange(0, num_levels * size, size, device=tokens.device)
+        e = F.embedding(codeword, self.codebooks.flatten(0, 1))  # [B, L, latent]
         total = e.cumsum(dim=1)
         r = z[:, None] - (total - e)  # [B, L, latent], Eq. 8
         quantized = total[:, -1]
@@ -172,6 +172,7 @@ class ResidualAutoencoder(nn.Module):
         return self._tend(x, generator, move=False, restart=True)
 
     def _tend(self, x: Tensor, generator: torch.Generator, *, move: bool, restart: bool) -> int:
+        """`tend` and `restart`, level by level on what the levels above leave over."""
         r = self.encoder(self._standardised(x))  # [N, latent]
         count = 0
         for level in range(self.codebooks.shape[0]):

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
-from mmgrec.training import Task, ValidationRecall, train
+from mmgrec.training import Task, train
 from mmgrec_plugins.quantizers.autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
-from mmgrec_plugins.representations.graph_encoder import GraphEncoder
+from mmgrec_plugins.representations.graph_encoder import EncoderFit, GraphEncoder
 from mmgrec_plugins.representations.joining import calibrated
 from mmgrec_plugins.representations.ranking import RankingTask
 
@@ -54,6 +54,7 @@ class GraphRQVAE(Quantizer):
         return _quantized(representations, autoencoder.cpu())
 
     def _alternating(self, data: Dataset, context: Context) -> Quantization:
+        """One ranking loss and the autoencoder, an epoch each by turns."""
         graph = self.graph
         if (
             len(graph.losses) > 1
@@ -64,34 +65,25 @@ class GraphRQVAE(Quantizer):
                 ["the alternating schedule trains one ranking loss at one regularization and one item_graph_scale"],
                 where="quantizer.graph",
                 remedy="give losses, regularization and item_graph_scale one value each, or set schedule=two-stage",
+                code="quantizers.several-choices",
             )
-        recall = ValidationRecall(
-            data, max_users=self.graph.validation_users, generator=context.generator("validation users")
-        )
-        item_graph = self.graph.item_graph(data, recall, context)
-        ranking = self.graph.task(
-            data,
-            item_graph,
-            recall,
-            context,
-            loss=self.graph.losses[0],
-            regularization=self.graph.regularization[0],
-        )
+        fit = EncoderFit.of(graph, data, context)
+        ranking = fit.task(graph.losses[0], regularization=graph.regularization[0])
         autoencoder = ResidualAutoencoder(
-            self.graph.dim,
+            graph.dim,
             num_levels=self.num_levels,
             codebook_size=min(self.codebook_size, data.num_items),
             settings=self.autoencoder,
             generator=context.generator("autoencoder"),
         ).to(context.device)
         task = _AlternatingTask(ranking, autoencoder, context.generator("codebooks"))
-        train(task, self.graph.training(), context, "graph-rqvae")
+        train(task, graph.training(), context, "graph-rqvae")
         if not autoencoder.codebooks.any():  # the best epoch came before the first turn of the autoencoder
             autoencoder.start(ranking.representations().item.to(context.device), context.generator("codebooks"))
-        found = self.graph.with_cold_items(ranking.representations(), data, item_graph, recall)
-        quantized = _quantized(found, autoencoder.cpu())
+        placed = fit.with_cold_items(ranking.representations())
+        quantized = _quantized(placed, autoencoder.cpu())
         return Quantization(
-            representations=calibrated(found, data, context.generator("calibration")), codes=quantized.codes
+            representations=calibrated(placed, data, context.generator("calibration")), codes=quantized.codes
         )
 
 

@@ -30,8 +30,12 @@ class HKMeans(Quantizer):
     graph: GraphEncoder = field(default_factory=GraphEncoder)
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
-        found = self.graph.fit(data, context)
+        representations = self.graph.fit(data, context)
         token, widths = hierarchical_kmeans(
-            found.item, self.num_levels, self.codebook_size, context.generator("kmeans"), iterations=self.iterations
+            representations.item,
+            self.num_levels,
+            self.codebook_size,
+            context.generator("kmeans"),
+            iterations=self.iterations,
         )
-        return Quantization(representations=found, codes=Codes(token=token.cpu(), level_sizes=widths))
+        return Quantization(representations=representations, codes=Codes(token=token.cpu(), level_sizes=widths))

@@ -2,7 +2,7 @@
 
 One implementation serves all three: a flat k-means is the case of one segment. Lloyd's algorithm from a k-means++
 start; empty clusters are started again at the points that are farthest from their centroids. All randomness comes from
-the given generator. Does not know what the vectors mean.
+the given generator.
 """
 
 from __future__ import annotations
@@ -127,10 +127,10 @@ def residual_kmeans(
     """
     residual, tokens, codebooks = x.detach(), [], []
     for _ in range(num_levels):
-        found = kmeans(residual, codebook_size, generator, iterations=iterations)
-        residual = residual - found.centroid.index_select(0, found.token)
-        tokens.append(found.token)
-        codebooks.append(found.centroid)
+        clusters = kmeans(residual, codebook_size, generator, iterations=iterations)
+        residual = residual - clusters.centroid.index_select(0, clusters.token)
+        tokens.append(clusters.token)
+        codebooks.append(clusters.centroid)
     return torch.stack(tokens, dim=1), tuple(codebooks)
 
 
@@ -147,10 +147,10 @@ def hierarchical_kmeans(
     token = torch.empty(x.shape[0], num_levels, dtype=torch.int64, device=x.device)
     widths = []
     for level in range(num_levels):
-        found = segmented_kmeans(x.index_select(0, order), size, branching, generator, iterations=iterations)
-        token[order, level] = found.token
-        widths.append(int(found.count.max()))
-        node = torch.repeat_interleave(found.count.cumsum(0) - found.count, size) + found.token
+        clusters = segmented_kmeans(x.index_select(0, order), size, branching, generator, iterations=iterations)
+        token[order, level] = clusters.token
+        widths.append(int(clusters.count.max()))
+        node = torch.repeat_interleave(clusters.count.cumsum(0) - clusters.count, size) + clusters.token
         order = order[torch.argsort(node, stable=True)]
         size = torch.bincount(node)
         size = size[size > 0]
@@ -161,6 +161,7 @@ def hierarchical_kmeans(
 
 
 def _lloyd(x: Tensor, segments: _Segments, centroid: Tensor, iterations: int) -> Clusters:
+    """Lloyd's algorithm in all segments at once, until nothing moves or the inertia hardly falls."""
     blocks = _blocks(segments)
     cluster = _assign(x, segments, centroid, blocks)
     distance = _distance(x, centroid, cluster)
@@ -198,7 +199,7 @@ def _revive(x: Tensor, segments: _Segments, centroid: Tensor, cluster: Tensor, d
     far = far[torch.argsort(segments.of_row[far], stable=True)]  # [N] by segment, then farthest first
     home = segments.of_cluster[empty]
     rank = torch.arange(empty.numel(), device=x.device)
-    rank = rank - torch.searchsorted(home, home)  # the how manieth empty cluster of its segment
+    rank = rank - torch.searchsorted(home, home)  # the number of each empty cluster within its segment
     fits = rank < segments.size[home]
     point = far[segments.start[home] + rank.minimum(segments.size[home] - 1)]
     fits &= distance[point] > 0
@@ -225,9 +226,9 @@ def _seed(x: Tensor, segments: _Segments, generator: torch.Generator) -> Tensor:
         mass = distance.cumsum(0)
         low = torch.where(end > size, mass[(end - size - 1).clamp(min=0)], 0.0)
         share = torch.rand(live.numel(), generator=generator, dtype=torch.float64).to(x.device)
-        place = torch.searchsorted(mass, low + share * (mass[end - 1] - low), right=True)
-        place = place.clamp(min=end - size, max=end - 1)  # rounding, and segments whose points all are drawn
-        chosen[segments.first[live] + draw] = row[place]
+        drawn = torch.searchsorted(mass, low + share * (mass[end - 1] - low), right=True)
+        drawn = drawn.clamp(min=end - size, max=end - 1)  # rounding, and segments whose points all are drawn
+        chosen[segments.first[live] + draw] = row[drawn]
         torch.index_select(x, 0, chosen[segments.first[home] + draw], out=apart)
         fresh = apart.sub_(points).square_().sum(dim=1).double()
         distance = fresh if draw == 0 else distance.minimum(fresh)
@@ -261,12 +262,12 @@ def _blocks(segments: _Segments) -> list[_Block]:
     for power in sorted(set(exponent.tolist())):
         members = (exponent == power).nonzero()[:, 0]
         width, most = int(segments.size[members].max()), int(segments.count[members].max())
-        place = torch.arange(width, device=members.device)
+        column = torch.arange(width, device=members.device)
         branch = torch.arange(most, device=members.device)
         for part in members.split(max(1, _BLOCK // (width * most))):
-            keep = place < segments.size[part, None]
+            keep = column < segments.size[part, None]
             real = branch < segments.count[part, None]
             first = segments.first[part, None]
-            row = segments.start[part, None] + place * keep
+            row = segments.start[part, None] + column * keep
             blocks.append(_Block(row, keep, first + branch * real, real, first))
     return blocks

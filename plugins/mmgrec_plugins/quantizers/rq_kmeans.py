@@ -31,11 +31,15 @@ class RQKMeans(Quantizer):
     graph: GraphEncoder = field(default_factory=GraphEncoder)
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
-        found = self.graph.fit(data, context)
+        representations = self.graph.fit(data, context)
         codes = residual_codes(
-            found.item, self.num_levels, self.codebook_size, context.generator("kmeans"), iterations=self.iterations
+            representations.item,
+            self.num_levels,
+            self.codebook_size,
+            context.generator("kmeans"),
+            iterations=self.iterations,
         )
-        return Quantization(representations=found, codes=codes)
+        return Quantization(representations=representations, codes=codes)
 
 
 def residual_codes(

@@ -27,7 +27,7 @@ class RQVAE(Quantizer):
 
     The Transformer still needs representations. With ``graph`` they are the graph's, so that against `graph-rqvae` only
     the Rec-IDs change, as in the paper; with ``features`` nothing but the features is used, and a user is the mean of
-    his items.
+    their items.
     """
 
     num_levels: Annotated[int, Ge(1)] = 3  # L
@@ -47,12 +47,12 @@ class RQVAE(Quantizer):
             context=context,
         )
         if self.representations == "graph":
-            found = self.graph.fit(data, context)
+            representations = self.graph.fit(data, context)
         else:
             given = Representations(user=_means_of_users(data, features), item=features)
-            found = calibrated(given, data, context.generator("calibration"))
+            representations = calibrated(given, data, context.generator("calibration"))
         codes = autoencoder.codes(features)
-        return Quantization(representations=found, codes=codes, history={"autoencoder": history})
+        return Quantization(representations=representations, codes=codes, history={"autoencoder": history})
 
 
 def fused_features(data: Dataset, max_dim: int) -> Tensor:
@@ -69,6 +69,7 @@ def fused_features(data: Dataset, max_dim: int) -> Tensor:
             "there are no features, and this quantizer knows nothing else",
             where=data.name,
             remedy="add features/<modality>.npy, or take another quantizer",
+            code="quantizers.no-features",
         )
     fused = torch.cat([centred_features(data, name).float() for name in data.features], dim=1)
     if fused.shape[1] <= max_dim:

@@ -1,1 +1,1 @@
-"""Shipped plugins of one kind; one module per implementation."""
+"""Recommenders: the rivals of MMGRec, by what they read."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What learns vectors of users and items, for quantizers and recommenders alike."""

@@ -1,6 +1,6 @@
 """Edges whose weights are learnt: attention over neighbours and weighted sums, with gradients in weights and vectors.
 
-Where the weights are constants, `_sparse.FixedMatrix` is the simpler thing. On the CPU sums are weighted bags of rows,
+Where the weights are constants, `sparse.FixedMatrix` is the simpler thing. On the CPU sums are weighted bags of rows,
 and inner products torch's sampled ones: many times faster than gathering a vector for each edge.
 """
 

@@ -8,7 +8,7 @@ Decisions:
 - Item graphs of the modalities (see `item_graph`) enter after the convolution with BPR, ``x_i + s (S e)_i``, and before
   it with the softmax, ``e <- e + s S e``.
 - Ranking losses: `bpr`, or `softmax` over cosines with temperature and negatives shared by the batch. With several,
-  each is a member of its own and they are joined in inner-product form (see `ensemble`). The softmax has a member for
+  each is a member of its own and they are joined in inner-product form (see `joining`). The softmax has a member for
   each depth in `softmax_layers`: one without user-item convolution errs elsewhere than one with it.
 - A choice that is left open (several values in a tuple) is made by validation recall.
 - Items without a training interaction get their vectors from the items that their features resemble.
@@ -25,7 +25,7 @@ from annotated_types import Ge, Gt, MinLen
 from torch import Tensor
 
 from mmgrec.data import Dataset
-from mmgrec.interfaces import Context, Representations
+from mmgrec.interfaces import CachedResult, Context, Representations
 from mmgrec.training import TrainingSettings, ValidationRecall, seeded
 from mmgrec_plugins.representations.graph_network import GraphNetwork
 from mmgrec_plugins.representations.item_graph import joined_item_graph, modality_graphs, modality_weights
@@ -33,7 +33,7 @@ from mmgrec_plugins.representations.joining import calibrated, joined
 from mmgrec_plugins.representations.ranking import Best, Loss, RankingTask, best_of
 from mmgrec_plugins.representations.sparse import FixedMatrix
 
-__all__ = ["GraphEncoder", "place_cold_items"]
+__all__ = ["EncoderFit", "GraphEncoder", "place_cold_items"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +65,12 @@ class GraphEncoder:
 
     def fit(self, data: Dataset, context: Context) -> Representations:
         """Train the members, join them, and give items without a training interaction a place."""
-        groups, _ = context.get_or_make(self, lambda: ({"representations": vars(self._fitted(data, context))}, {}))
-        return Representations(**groups["representations"])
 
-    def _fitted(self, data: Dataset, context: Context) -> Representations:
-        recall = ValidationRecall(
-            data, max_users=self.validation_users, generator=context.generator("validation users")
-        )
-        item_graph = self.item_graph(data, recall, context)
-        names, members = [], []
-        for loss in self.losses:
-            for layers in self.softmax_layers if loss == "softmax" else (self.num_layers,):
-                names.append(f"{loss}-{layers}")
-                members.append(self._member(loss, layers, data, item_graph, recall, context))
-        dim = sum(one.dim for one in members)
-        small, weights = joined(members, recall, rank=self.rank or dim)
-        if len(members) > 1:
-            context.reporter.note(f"members joined by validation: {dict(zip(names, weights, strict=True))}")
-        placed = self.with_cold_items(small, data, item_graph, recall)
-        result = calibrated(placed, data, context.generator("calibration"))
-        value = recall.of_scores(lambda users: result.user[users] @ result.item.T)
-        context.reporter.note(f"representations: {result.dim} dimensions, recall@10 {value:.4f} on validation")
-        return Representations(user=result.user * self.sharpness, item=result.item)
+        def fitted() -> CachedResult:
+            return {"representations": vars(EncoderFit.of(self, data, context).representations())}, {}
+
+        groups, _ = context.get_or_make(self, fitted)
+        return Representations(**groups["representations"])
 
     def training(self) -> TrainingSettings:
         """The settings of the one training loop."""
@@ -97,104 +81,116 @@ class GraphEncoder:
             validate_every=self.validate_every,
         )
 
-    def item_graph(self, data: Dataset, recall: ValidationRecall, context: Context) -> FixedMatrix | None:
-        """``S``, its modalities weighted by what each says on validation; None without features or scale."""
-        if not data.modalities or not max(self.item_graph_scale):
-            return None
-        graphs = modality_graphs(data, num_neighbors=self.num_neighbors)
-        weights = modality_weights(data, graphs, recall)
-        context.reporter.note("item graph: " + ", ".join(f"{name} {share:.2f}" for name, share in weights.items()))
-        return joined_item_graph(graphs, weights)
 
-    def task(
-        self,
-        data: Dataset,
-        item_graph: FixedMatrix | None,
-        recall: ValidationRecall,
-        context: Context,
-        *,
-        loss: Loss,
-        regularization: float,
-        scale: float | None = None,
-        num_layers: int | None = None,
-    ) -> RankingTask:
-        """One member, ready to be trained; item graph and layers by default the first of the settings."""
-        scale = self.item_graph_scale[0] if scale is None else scale
-        if num_layers is None:
-            num_layers = self.softmax_layers[0] if loss == "softmax" else self.num_layers
-        with seeded(context.generator("start", loss, num_layers)):
-            network = GraphNetwork(
-                data,
-                dim=self.dim,
-                num_layers=num_layers,
-                convolution=self.convolution,
-                fuse=self.fuse_features,
-                free=self.free_items,
-                item_graph=item_graph,
-                graph_scale=scale * (0.5 if loss == "softmax" else 1.0),
-                graph_first=loss == "softmax",
-            )
-        return RankingTask(
-            network.to(context.device),
-            data,
-            loss=loss,
-            regularization=regularization,
-            temperature=self.temperature,
-            num_negatives=self.num_negatives,
-            batch_size=self.batch_size,
-            recall=recall,
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncoderFit:
+    """One fit of a `GraphEncoder`: what its members share, and the steps that they go through."""
+
+    encoder: GraphEncoder
+    data: Dataset
+    context: Context
+    recall: ValidationRecall  # chooses where a setting has several values, and when to stop
+    item_graph: FixedMatrix | None  # S; None without features or scale
+
+    @classmethod
+    def of(cls, encoder: GraphEncoder, data: Dataset, context: Context) -> EncoderFit:
+        """With the item graph, its modalities weighted by what each says on validation."""
+        recall = ValidationRecall(
+            data, max_users=encoder.validation_users, generator=context.generator("validation users")
         )
+        item_graph = None
+        if data.modalities and max(encoder.item_graph_scale) != 0:
+            item_graph, weights = _item_graph(data, recall, encoder.num_neighbors)
+            context.reporter.note("item graph: " + ", ".join(f"{name} {share:.2f}" for name, share in weights.items()))
+        return cls(encoder=encoder, data=data, context=context, recall=recall, item_graph=item_graph)
 
-    def with_cold_items(
-        self, given: Representations, data: Dataset, item_graph: FixedMatrix | None, recall: ValidationRecall
-    ) -> Representations:
-        """Items without a training interaction get a vector from their features, unless Eq. 4 gave them one."""
-        if self.fuse_features or not (data.train.item_degree == 0).any():
-            return given
-        if item_graph is None and data.modalities:
-            graphs = modality_graphs(data, num_neighbors=self.num_neighbors)
-            item_graph = joined_item_graph(graphs, modality_weights(data, graphs, recall))
-        return place_cold_items(given, data, item_graph, recall)
+    def representations(self) -> Representations:
+        """All members, trained, joined and calibrated."""
+        encoder, reporter = self.encoder, self.context.reporter
+        names, members = [], []
+        for loss in encoder.losses:
+            for layers in encoder.softmax_layers if loss == "softmax" else (encoder.num_layers,):
+                names.append(f"{loss}-{layers}")
+                members.append(self.member(loss, layers))
+        dim = sum(member.dim for member in members)
+        small, weights = joined(members, self.recall, rank=encoder.rank or dim)
+        if len(members) > 1:
+            reporter.note(f"members joined by validation: {dict(zip(names, weights, strict=True))}")
+        result = calibrated(self.with_cold_items(small), self.data, self.context.generator("calibration"))
+        value = self.recall.of_scores(lambda users: result.user[users] @ result.item.T)
+        reporter.note(f"representations: {result.dim} dimensions, recall@10 {value:.4f} on validation")
+        return Representations(user=result.user * encoder.sharpness, item=result.item)
 
-    def _member(
-        self,
-        loss: Loss,
-        layers: int,
-        data: Dataset,
-        item_graph: FixedMatrix | None,
-        recall: ValidationRecall,
-        context: Context,
-    ) -> Representations:
+    def member(self, loss: Loss, num_layers: int) -> Representations:
         """By one loss at one depth; validation chooses the regularization, then the scale of the item graph."""
+        encoder = self.encoder
 
         def best(choices: list[tuple[float, float]]) -> Best:
             tasks = (
                 (
-                    f"softmax-{layers}" if loss == "softmax" else f"bpr-{strength:g}-{scale:g}",
-                    self.task(
-                        data,
-                        item_graph,
-                        recall,
-                        context,
-                        loss=loss,
-                        regularization=strength,
-                        scale=scale,
-                        num_layers=layers,
-                    ),
+                    f"softmax-{num_layers}" if loss == "softmax" else f"bpr-{strength:g}-{scale:g}",
+                    self.task(loss, regularization=strength, scale=scale, num_layers=num_layers),
                 )
                 for strength, scale in choices
             )
-            return best_of(tasks, self.training(), context, "graph")
+            return best_of(tasks, encoder.training(), self.context, "graph")
 
-        first, *others = self.item_graph_scale
+        first, *others = encoder.item_graph_scale
         if loss == "softmax":  # it has no regularization
             return best([(0.0, first)]).representations
-        found = best([(strength, first) for strength in self.regularization])
-        if not others or item_graph is None:
-            return found.representations
-        strength = self.regularization[found.place]
+        strongest = best([(strength, first) for strength in encoder.regularization])
+        if not others or self.item_graph is None:
+            return strongest.representations
+        strength = encoder.regularization[strongest.place]
         other = best([(strength, scale) for scale in others])
-        return max(found, other, key=lambda one: one.score).representations
+        return max(strongest, other, key=lambda candidate: candidate.score).representations
+
+    def task(
+        self, loss: Loss, *, regularization: float, scale: float | None = None, num_layers: int | None = None
+    ) -> RankingTask:
+        """One member, ready to be trained; item graph and layers by default the first of the settings."""
+        encoder = self.encoder
+        scale = encoder.item_graph_scale[0] if scale is None else scale
+        if num_layers is None:
+            num_layers = encoder.softmax_layers[0] if loss == "softmax" else encoder.num_layers
+        with seeded(self.context.generator("start", loss, num_layers)):
+            network = GraphNetwork(
+                self.data,
+                dim=encoder.dim,
+                num_layers=num_layers,
+                convolution=encoder.convolution,
+                fuse=encoder.fuse_features,
+                free=encoder.free_items,
+                item_graph=self.item_graph,
+                graph_scale=scale * (0.5 if loss == "softmax" else 1.0),
+                graph_first=loss == "softmax",
+            )
+        return RankingTask(
+            network.to(self.context.device),
+            self.data,
+            loss=loss,
+            regularization=regularization,
+            temperature=encoder.temperature,
+            num_negatives=encoder.num_negatives,
+            batch_size=encoder.batch_size,
+            recall=self.recall,
+        )
+
+    def with_cold_items(self, given: Representations) -> Representations:
+        """Items without a training interaction get a vector from their features, unless Eq. 4 gave them one."""
+        data, item_graph = self.data, self.item_graph
+        if self.encoder.fuse_features or not (data.train.item_degree == 0).any():
+            return given
+        if item_graph is None and data.modalities:
+            item_graph, _ = _item_graph(data, self.recall, self.encoder.num_neighbors)
+        return place_cold_items(given, data, item_graph, self.recall)
+
+
+def _item_graph(data: Dataset, recall: ValidationRecall, num_neighbors: int) -> tuple[FixedMatrix, dict[str, float]]:
+    """``S``, and the weights of its modalities."""
+    graphs = modality_graphs(data, num_neighbors=num_neighbors)
+    weights = modality_weights(data, graphs, recall)
+    return joined_item_graph(graphs, weights), weights
 
 
 def place_cold_items(
@@ -220,8 +216,8 @@ def place_cold_items(
         return Representations(user=given.user, item=item)
 
     def scorer(factor: float) -> Callable[[Tensor], Tensor]:
-        one = scaled(factor)
-        return lambda users: one.user[users] @ one.item.T
+        placed = scaled(factor)
+        return lambda users: placed.user[users] @ placed.item.T
 
     if not len(recall):
         return scaled(1.0)

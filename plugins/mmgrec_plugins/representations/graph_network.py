@@ -1,6 +1,6 @@
-"""The network behind `graph`: tables, convolution, item graph.
+"""The network of one member of a graph encoder: tables, convolution, item graph.
 
-See `graph` for the decisions; this module knows nothing of losses, of how settings are chosen or members joined.
+`graph_encoder` has the decisions, and says how settings are chosen and members joined; the losses are in `ranking`.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def modality_graphs(data: Dataset, *, num_neighbors: int) -> dict[str, FixedMatr
 def modality_weights(data: Dataset, graphs: Mapping[str, FixedMatrix], recall: ValidationRecall) -> dict[str, float]:
     """How much each modality says about taste: validation recall of its graph alone, as shares of one.
 
-    A user's score of an item is the sum of the edges from his training items to it; nothing is trained.
+    A user's score of an item is the sum of the edges from their training items to it; nothing is trained.
     """
     train = sp.csr_array(
         (np.ones(len(data.train), dtype=np.float32), data.train.item.numpy(), data.train.offsets.numpy()),

@@ -39,17 +39,17 @@ def joined(
     """
     if len(members) == 1:
         return folded(members[0], rank), (1.0,)
-    scaled = [Representations(user=one.user / _score_deviation(one), item=one.item) for one in members]
+    scaled = [Representations(user=member.user / _score_deviation(member), item=member.item) for member in members]
     every = tuple(1.0 for _ in members)
     if not len(recall):
         return folded(_concat(scaled, every), rank), every
     candidates = [weights for weights in itertools.product(_WEIGHTS, repeat=len(members)) if max(weights) == 1.0]
     best, chosen, value = None, every, -1.0
     for weights in candidates:
-        found = folded(_concat(scaled, weights), rank)
-        score = recall.of_scores(_scorer(found))
+        candidate = folded(_concat(scaled, weights), rank)
+        score = recall.of_scores(_scorer(candidate))
         if score > value:
-            best, chosen, value = found, weights, score
+            best, chosen, value = candidate, weights, score
     assert best is not None
     return best, chosen
 
@@ -78,8 +78,8 @@ def calibrated(given: Representations, data: Dataset, generator: torch.Generator
     user, item = given.user / scale.clamp_min(1e-12), given.item * scale
     users = data.valid.user_degree.nonzero().flatten()
     if not users.numel():
-        one = Representations(user=user, item=item)
-        return Representations(user=user / _score_deviation(one), item=item)
+        balanced = Representations(user=user, item=item)
+        return Representations(user=user / _score_deviation(balanced), item=item)
     users = users[torch.randperm(users.numel(), generator=generator)[:_SAMPLE].sort().values]
     scores = user[users] @ item.T
     row, seen = data.train.items_of(users)
@@ -119,10 +119,10 @@ def _score_deviation(given: Representations) -> Tensor:
 
 
 def _concat(members: Sequence[Representations], weights: Sequence[float]) -> Representations:
-    pairs = [(weight, one) for weight, one in zip(weights, members, strict=True) if weight]
+    pairs = [(weight, member) for weight, member in zip(weights, members, strict=True) if weight]
     return Representations(
-        user=torch.cat([weight * one.user for weight, one in pairs], dim=1),
-        item=torch.cat([one.item for _, one in pairs], dim=1),
+        user=torch.cat([weight * member.user for weight, member in pairs], dim=1),
+        item=torch.cat([member.item for _, member in pairs], dim=1),
     )
 
 

@@ -1,7 +1,7 @@
 """Networks that give every user and item a vector, trained on batches of edges to rank; one task for all of them.
 
-The graph encoder of the quantizers and the baselines whose score is an inner product are `RankingNetwork`; sampling,
-losses, validation and early stopping are the same for all. Knows no convolution and no modality.
+The graph encoder of the quantizers and the baselines whose score is an inner product are `RankingNetwork`: a new one
+writes `forward`, and has sampling, losses, validation and early stopping from `RankingTask`.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class RankingTask(Task[EdgeBatch]):
     def validate(self) -> float | None:
         if not len(self.recall):
             return None
-        found = self.representations()
-        return self.recall.of_scores(lambda users: found.user[users] @ found.item.T)
+        representations = self.representations()
+        return self.recall.of_scores(lambda users: representations.user[users] @ representations.item.T)
 
     def vectors(self) -> tuple[Tensor, Tensor]:
         """Users ``[U, D]`` and items ``[I, D]`` whose inner product ranks as the loss does."""
@@ -156,12 +156,12 @@ def best_of(tasks: Iterable[tuple[str, RankingTask]], settings: TrainingSettings
     """Train each named task; the one of highest validation recall (ties: the first)."""
     best: Best | None = None
     names = []
-    for place, (name, task) in enumerate(tasks):
+    for index, (name, task) in enumerate(tasks):
         names.append(name)
         train(task, settings, context, f"{stage}-{name}")
         score = task.validate() or 0.0
         if best is None or score > best.score:
-            best = Best(place=place, score=score, representations=task.representations())
+            best = Best(place=index, score=score, representations=task.representations())
     assert best is not None
     context.reporter.note(
         f"{stage}: {names[best.place]}, recall@10 {best.score:.4f} on validation, best of {len(names)}"

@@ -86,8 +86,8 @@ def test_shapes_nobody_chose(users: int, heads: int, length: int, size: int, dty
 @pytest.mark.parametrize(("length", "dtype"), WAYS)
 def test_gradients_are_bit_identical_run_to_run(length: int, dtype: torch.dtype) -> None:
     drawn = case(2, 2, length, 16, dtype)
-    one, two = checks.measure(triton_form, drawn), checks.measure(triton_form, drawn)
-    assert all(torch.equal(one[name], two[name]) for name in checks.NAMES)
+    first, second = checks.measure(triton_form, drawn), checks.measure(triton_form, drawn)
+    assert all(torch.equal(first[name], second[name]) for name in checks.NAMES)
 
 
 @pytest.mark.parametrize(("length", "dtype"), WAYS)
@@ -95,7 +95,7 @@ def test_huge_scores_do_not_overflow(length: int, dtype: torch.dtype) -> None:
     drawn = case(2, 1, length, 16, dtype)
     q, k, *rest = drawn.floats
     loud = checks.Case(floats=(q * 100, k * 10, *rest), keep=drawn.keep, d_out=drawn.d_out)
-    assert all(found.isfinite().all() for found in checks.measure(triton_form, loud).values())
+    assert all(result.isfinite().all() for result in checks.measure(triton_form, loud).values())
 
 
 @pytest.mark.parametrize(("length", "dtype"), [(5, torch.float32), (66, torch.bfloat16)])

@@ -112,8 +112,8 @@ def test_impossible_logits_and_large_ones(head: str) -> None:
 
 def test_an_only_child_costs_exactly_nothing_in_the_tree() -> None:
     case = draw("tree", [1, 1, 1])
-    found = triton_form(case)
-    assert torch.equal(found.score[:, :3], case.beam_score.sort(descending=True).values)
+    beams = triton_form(case)
+    assert torch.equal(beams.score[:, :3], case.beam_score.sort(descending=True).values)
 
 
 def test_states_wider_than_a_block() -> None:

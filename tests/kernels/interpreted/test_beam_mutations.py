@@ -36,7 +36,7 @@ MUTATIONS = [
     ("order of negative scores", "tl.where(bits < 0, bits ^ LOW, bits)", "bits", "tree"),
     ("wrong half kept", "tl.maximum(best, _top", "tl.minimum(best, _top", "tree"),
     ("runs that all fall", "((index & RUN) != 0) == ASCENDING", "(index >= 0) != ASCENDING", "tree"),
-    ("written where the first beam writes", "KEEP + place + ranks", "KEEP + ranks", "tree"),
+    ("written where the first beam writes", "KEEP + offset + ranks", "KEEP + ranks", "tree"),
     ("one key too few", "mask=ranks < tl.minimum(end - start, KEEP)", "mask=ranks < end - start - 1", "tokens"),
     ("missing store", "tl.store(out_parent_ptr + out", "pass  # (", "tokens"),
     ("parent of another user", "num_parents, first_child_ptr, some", "0, first_child_ptr, some", "tokens"),

@@ -75,11 +75,11 @@ def test_vectors_that_are_not_finite_get_tokens_in_range_and_disturb_no_neighbou
     z, books = draw(70, 16, (40, 40))
     wanted = triton_form(z, books).tokens
     z[3], z[40, 2] = float("nan"), float("inf")
-    found = triton_form(z, books).tokens
+    tokens = triton_form(z, books).tokens
     others = torch.arange(70)[(torch.arange(70) != 3) & (torch.arange(70) != 40)]
-    assert found.min() >= 0
-    assert found.max() < 40
-    assert torch.equal(found[others], wanted[others])
+    assert tokens.min() >= 0
+    assert tokens.max() < 40
+    assert torch.equal(tokens[others], wanted[others])
 
 
 def test_views_are_taken_as_they_are() -> None:

@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrec.errors import DataError, UserError
-from mmgrec.folder.contents import FolderContents
-from mmgrec.folder.write import write_contents
+from mmgrec.folder import FolderContents, write_contents
 from mmgrec.interfaces import Context
-from mmgrec.readers.importing import source_of
-from mmgrec.readers.source import FileSource
+from mmgrec.readers import FileSource, source_of
 from mmgrec.registry import Registry
 
 pytestmark = pytest.mark.messages
@@ -69,9 +67,15 @@ def write_dat(folder: Path, rows: list[Row]) -> Path:
     return folder
 
 
+def write_quoted(path: Path, head: str, rows: Iterable[tuple[object, ...]]) -> None:
+    """Texts in quotes: before Python 3.13 csv leaves a carriage return bare where lines end otherwise."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(f"{head}\n")
+        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
+
+
 def write_ratings_csv(folder: Path, rows: list[Row]) -> Path:
-    with open(folder / "ratings.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("userId", "movieId", "rating", "timestamp"), *rows])
+    write_quoted(folder / "ratings.csv", "userId,movieId,rating,timestamp", rows)
     return folder
 
 
@@ -108,10 +112,8 @@ def write_reviews_2018(folder: Path, rows: list[Row]) -> Path:
 
 
 def write_pairs(folder: Path, rows: list[Row]) -> Path:
-    with open(folder / "MicroLens-50k_pairs.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(
-            [("user", "item", "timestamp"), *((user, item, time) for user, item, _, time in rows)]
-        )
+    pairs = ((user, item, time) for user, item, _, time in rows)
+    write_quoted(folder / "MicroLens-50k_pairs.csv", "user,item,timestamp", pairs)
     return folder
 
 
@@ -156,16 +158,16 @@ CASES: dict[str, tuple[str, Write, st.SearchStrategy[str], st.SearchStrategy[str
 
 
 def read(path: Path, name: str = "", **more: object) -> tuple[str, FolderContents]:
-    found, _, source = source_of(path, more, name=name, registry=REGISTRY)
-    return found, source.contents()
+    format_name, _, source = source_of(path, more, name=name, registry=REGISTRY)
+    return format_name, source.contents()
 
 
 def expected(rows: list[Row]) -> dict[tuple[str, str], int]:
     """Pair -> its earliest time."""
-    told: dict[tuple[str, str], int] = {}
+    earliest: dict[tuple[str, str], int] = {}
     for user, item, _, time in rows:
-        told[user, item] = min(time, told.get((user, item), time))
-    return told
+        earliest[user, item] = min(time, earliest.get((user, item), time))
+    return earliest
 
 
 def told_by(contents: FolderContents) -> dict[tuple[str, str], int]:
@@ -186,8 +188,8 @@ def test_what_was_written_comes_back(case: str) -> None:
     @given(rows=st.lists(row, min_size=1, max_size=12))
     def holds(rows: list[Row]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            found, contents = read(write(Path(folder), rows))
-        assert found == name
+            format_name, contents = read(write(Path(folder), rows))
+        assert format_name == name
         assert told_by(contents) == expected(rows)
         assert list(contents.user_ids or ()) == sorted({user for user, *_ in rows})
         assert list(contents.item_ids or ()) == sorted({item for _, item, *_ in rows})
@@ -206,10 +208,10 @@ def test_the_same_content_gives_the_same_bytes_in_any_format_and_order(rows: lis
     rows = [*rows, ("u", "i", 5, 10**9)]
     tables: dict[str, dict[str, bytes]] = {}
     with tempfile.TemporaryDirectory() as home:
-        for place, write in enumerate((write_csv, write_tsv_gz, write_parquet, write_recbole, write_reviews_2014)):
+        for number, write in enumerate((write_csv, write_tsv_gz, write_parquet, write_recbole, write_reviews_2014)):
             folder = Path(home) / write.__name__
             folder.mkdir()
-            mixed = [rows[number] for number in np.random.default_rng(seed + place).permutation(len(rows))]
+            mixed = [rows[row] for row in np.random.default_rng(seed + number).permutation(len(rows))]
             _, contents = read(write(folder, mixed))
             write_contents(contents, folder / "out")
             files = sorted((folder / "out").iterdir())
@@ -269,9 +271,9 @@ def test_a_least_rating_drops_rows(tmp_path: Path) -> None:
 )
 def test_times_become_whole_numbers(tmp_path: Path, times: list[str], numbers: list[int]) -> None:
     file = lines(tmp_path / "a.csv", f"user,item,time\na,x,{times[0]}\nb,x,{times[1]}\n")
-    found = read(file)[1].timestamp
-    assert found is not None
-    assert found.tolist() == numbers
+    timestamp = read(file)[1].timestamp
+    assert timestamp is not None
+    assert timestamp.tolist() == numbers
 
 
 def test_typed_columns_of_parquet(tmp_path: Path) -> None:
@@ -389,33 +391,42 @@ def test_unsound_files_are_one_sentence(
 
 def test_broken_json_lines_name_the_line(tmp_path: Path) -> None:
     good = json.dumps({"reviewerID": "u", "asin": "i", "overall": 5, "unixReviewTime": 10**9})
-    with pytest.raises(DataError, match="line 2 is no JSON object"):
+    with pytest.raises(DataError) as error:
         read(lines(tmp_path / "a.json", f"{good}\nnot json\n"))
-    with pytest.raises(DataError, match="row 2 has no item"):
+    assert "line 2" in error.value.what
+    with pytest.raises(DataError) as error:
         read(lines(tmp_path / "b.json", good + "\n" + good.replace('"i"', "null")))
+    assert "row 2" in error.value.what
+    assert "item" in error.value.what
 
 
 def test_an_unknown_column_suggests_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no column 'usr'; did you mean 'user'"):
+    with pytest.raises(DataError) as error:
         read(lines(tmp_path / "a.csv", "user,item\n1,b\n"), user_column="usr")
+    assert "'usr'" in error.value.what
+    assert "'user'" in error.value.remedy
 
 
 def test_settings_that_a_format_does_not_have(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the format movielens has its own columns, so --user-column says nothing"):
+    with pytest.raises(UserError) as error:
         read(write_dat(tmp_path, [("1", "2", 3, 10**9)]), user_column="x")
+    assert "movielens" in str(error.value)
+    assert "--user-column" in str(error.value)
 
 
 def test_a_data_folder_needs_no_import(tmp_path: Path) -> None:
     (tmp_path / "interactions.parquet").touch()
-    with pytest.raises(DataError, match="is a data folder already; use it with --data"):
+    with pytest.raises(DataError) as error:
         read(tmp_path)
+    assert "--data" in error.value.remedy
 
 
 def test_a_folder_of_several_tables_is_not_guessed_at(tmp_path: Path) -> None:
     lines(tmp_path / "a.csv", "user,item\n1,b\n")
     lines(tmp_path / "b.csv", "user,item\n1,b\n")
-    with pytest.raises(DataError, match="give the path of one file"):
+    with pytest.raises(DataError) as error:
         read(tmp_path)
+    assert "file" in error.value.remedy
 
 
 def test_every_reader_says_what_it_is() -> None:

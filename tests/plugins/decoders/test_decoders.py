@@ -14,8 +14,7 @@ from torch import Tensor
 
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores, no_exclusion
-from mmgrec.recid.table import RecIDTable
-from mmgrec.recid.trie import Trie
+from mmgrec.recid import RecIDTable, Trie
 from mmgrec_plugins.decoders.exact import Exact
 from mmgrec_plugins.decoders.leaves import forbidden_leaves
 from mmgrec_plugins.decoders.published_beam import PublishedBeam
@@ -54,12 +53,12 @@ class Table(Stepper):
         return self._scores()
 
     def _scores(self) -> TokenScores | NodeScores:
-        found = self.numbers[self.level].gather(
+        numbers = self.numbers[self.level].gather(
             1, self.prefix.unsqueeze(2).expand(-1, -1, self.numbers[self.level].shape[2])
         )
         if self.head == "tokens":
-            return TokenScores(logits=found)
-        return NodeScores(state=found, vectors=self.vectors[self.level], bias=self.bias[self.level])
+            return TokenScores(logits=numbers)
+        return NodeScores(state=numbers, vectors=self.vectors[self.level], bias=self.bias[self.level])
 
     def log_likelihood(self, user: int, row: tuple[int, ...], rows: list[tuple[int, ...]]) -> float:
         """By the definition, one prefix at a time, in float64."""
@@ -68,8 +67,8 @@ class Table(Stepper):
             zip(itertools.accumulate(((), *row), lambda p, t: (*p, t)), row, strict=False)
         ):
             at = 0
-            for size, one in zip(self.trie.level_sizes, prefix, strict=False):
-                at = at * size + one
+            for size, chosen in zip(self.trie.level_sizes, prefix, strict=False):
+                at = at * size + chosen
             numbers = self.numbers[level][user, at].double()
             if self.head == "tokens":
                 total += float(numbers.log_softmax(0)[token])
@@ -92,14 +91,14 @@ def _table(trie: Trie, head: str = "tokens", num_users: int = 1, seed: int = 0) 
 def _brute_force(
     table: Table, rows: list[tuple[int, ...]], user: int, forbidden: set[int], top_k: int
 ) -> list[tuple[int, float]]:
-    found = [(item, table.log_likelihood(user, row, rows)) for item, row in enumerate(rows) if item not in forbidden]
-    found.sort(key=lambda pair: (-pair[1], pair[0]))
-    return (found + [(-1, -INF)] * top_k)[:top_k]
+    pairs = [(item, table.log_likelihood(user, row, rows)) for item, row in enumerate(rows) if item not in forbidden]
+    pairs.sort(key=lambda pair: (-pair[1], pair[0]))
+    return (pairs + [(-1, -INF)] * top_k)[:top_k]
 
 
 def _assert_found(item: Tensor, score: Tensor, user: int, truth: list[tuple[int, float]]) -> None:
-    assert item[user].tolist() == [one for one, _ in truth]
-    assert score[user].tolist() == pytest.approx([one for _, one in truth], abs=1e-4)
+    assert item[user].tolist() == [value for value, _ in truth]
+    assert score[user].tolist() == pytest.approx([value for _, value in truth], abs=1e-4)
 
 
 @pytest.mark.parametrize("head", ["tokens", "tree"])
@@ -174,10 +173,10 @@ def test_the_sums_of_an_allow_list_are_made_once() -> None:
         forbidden_leaves(trie, Exclusion(seen=nothing, allowed=mask)).allowed_before
         for mask in (allowed, allowed, allowed.clone(), ~allowed, allowed)
     ]
-    made = {id(one): one for one in sums}
-    assert [list(made).index(id(one)) for one in sums] == [0, 0, 0, 1, 2]
+    different = {id(table): table for table in sums}
+    assert [list(different).index(id(table)) for table in sums] == [0, 0, 0, 1, 2]
     last = weakref.ref(sums[-1])
-    del sums, made
+    del sums, different
     assert last() is not None
     del trie
     gc.collect()
@@ -281,7 +280,7 @@ def test_wide_beam_exact_and_brute_force_agree(case: tuple) -> None:  # type: ig
     trie = _trie(rows, sizes)
     table = _table(trie, head, len(seen), seed)
     width = max(map(len, seen))
-    exclusion = Exclusion(seen=torch.tensor([[*sorted(one), *[-1] * (width - len(one))] for one in seen]).long())
+    exclusion = Exclusion(seen=torch.tensor([[*sorted(items), *[-1] * (width - len(items))] for items in seen]).long())
     item, score = TrieBeam(num_beams=len(rows)).decode(table, trie, top_k=top_k, exclusion=exclusion)
     exact_item, exact_score = Exact(max_beams=7).decode(table, trie, top_k=top_k, exclusion=exclusion)
     torch.testing.assert_close(score, exact_score, atol=1e-5, rtol=0)
@@ -298,15 +297,15 @@ def test_a_narrow_beam_returns_only_valid_different_and_rightly_scored_items(cas
     trie = _trie(rows, sizes)
     table = _table(trie, head, len(seen), seed)
     width = max(map(len, seen))
-    exclusion = Exclusion(seen=torch.tensor([[*sorted(one), *[-1] * (width - len(one))] for one in seen]).long())
+    exclusion = Exclusion(seen=torch.tensor([[*sorted(items), *[-1] * (width - len(items))] for items in seen]).long())
     item, score = TrieBeam(num_beams=num_beams).decode(table, trie, top_k=num_beams, exclusion=exclusion)
     for user, forbidden in enumerate(seen):
-        got = [one for one in item[user].tolist() if one != -1]
+        got = [number for number in item[user].tolist() if number != -1]
         assert len(set(got)) == len(got)
         assert not forbidden & set(got)
         assert len(got) >= min(1, len(rows) - len(forbidden))
         assert score[user, : len(got)].tolist() == pytest.approx(
-            [table.log_likelihood(user, rows[one], rows) for one in got], abs=1e-4
+            [table.log_likelihood(user, rows[number], rows) for number in got], abs=1e-4
         )
         assert score[user].tolist() == sorted(score[user].tolist(), reverse=True)
 
@@ -329,7 +328,7 @@ def test_without_a_trie_places_go_to_tuples_that_do_not_exist(unseen: bool) -> N
     ranked = _tuples(stepper, SIZES)
     wanted = [(value, ROWS.index(row)) for value, row in (ranked if unseen else ranked[:6]) if row in ROWS][:6]
     wanted += [(-INF, -1)] * (6 - len(wanted))
-    assert item[0].tolist() == [one for _, one in wanted]
+    assert item[0].tolist() == [number for _, number in wanted]
     torch.testing.assert_close(score[0], torch.tensor([value for value, _ in wanted]), rtol=1e-4, atol=1e-5)
 
 
@@ -350,5 +349,6 @@ def test_with_a_trie_seen_items_cost_their_places(head: str) -> None:
 def test_a_tree_cannot_be_searched_without_its_trie() -> None:
     trie = _trie()
     stepper = Table(trie, "tree", torch.Generator().manual_seed(6))
-    with pytest.raises(SettingsError, match=r"network\.head=tokens"):
+    with pytest.raises(SettingsError) as error:
         PublishedBeam().decode(stepper, trie, top_k=2, exclusion=no_exclusion(1))
+    assert error.value.code == "decoders.needs-tokens"

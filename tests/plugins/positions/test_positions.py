@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmgrec.generator.layers import sinusoidal_positions
+from mmgrec.generator import sinusoidal_positions
 from mmgrec.interfaces import PositionalScheme
-from mmgrec.training.randomness import seeded
+from mmgrec.training import seeded
 from mmgrec_plugins.positions.none import NoPosition
 from mmgrec_plugins.positions.relation_aware import RelationAttention, RelationAware
 from mmgrec_plugins.positions.sinusoidal import Sinusoidal
@@ -27,10 +27,10 @@ def generator(seed: int) -> torch.Generator:
 def attention(scheme: PositionalScheme) -> nn.Module:
     """In float64, all parameters away from their start."""
     with seeded(generator(0)):
-        made = scheme.attention(dim=DIM, num_heads=HEADS, head_dim=HEAD_DIM, user_dim=USER_DIM).double()
-        for parameter in made.parameters():
+        attention = scheme.attention(dim=DIM, num_heads=HEADS, head_dim=HEAD_DIM, user_dim=USER_DIM).double()
+        for parameter in attention.parameters():
             parameter.data.add_(0.3 * torch.randn(parameter.shape))
-    return made
+    return attention
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
@@ -60,7 +60,7 @@ def test_padding_is_not_looked_at(scheme: PositionalScheme) -> None:
 def test_relation_attention_is_equations_14_to_19(gain: Literal["scalar", "vector"]) -> None:
     module, (x, user, keep) = attention(RelationAware(gain=gain)), inputs()
     assert isinstance(module, RelationAttention)
-    found = module(x, user, keep)
+    mixed = module(x, user, keep)
     gains = module.gains(user)  # Eq. 18
     width = gains.shape[1] // 3
     w_q, w_k, w_v = module.qkv.weight.view(3, HEADS, HEAD_DIM, DIM)
@@ -76,7 +76,7 @@ def test_relation_attention_is_equations_14_to_19(gain: Literal["scalar", "vecto
             scores = (q @ k.T + r_q @ r_k.T) / math.sqrt(HEAD_DIM)
             heads.append(scores.softmax(1) @ (v + r_v))
         wanted = module.out(torch.cat(heads, 1))
-        torch.testing.assert_close(found[row, keep[row]], wanted, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(mixed[row, keep[row]], wanted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("gain", ["scalar", "vector"])

@@ -29,11 +29,11 @@ def items(num_items: int = 200, dim: int = 6, seed: int = 1) -> Tensor:
 
 
 def started(x: Tensor, settings: AutoencoderSettings = SMALL, codebook_size: int = 8) -> ResidualAutoencoder:
-    made = ResidualAutoencoder(
+    autoencoder = ResidualAutoencoder(
         x.shape[1], num_levels=2, codebook_size=codebook_size, settings=settings, generator=generator()
     )
-    made.start(x, generator(2))
-    return made
+    autoencoder.start(x, generator(2))
+    return autoencoder
 
 
 def by_hand(model: ResidualAutoencoder, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

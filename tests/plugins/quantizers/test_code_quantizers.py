@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_mutual_info_score
 
-from mmgrec.data.dataset import Dataset
+from mmgrec.data import Dataset
 from mmgrec.errors import DataError
 from mmgrec.interfaces import Context, Quantizer, Representations
 from mmgrec.synthetic import planted
@@ -49,12 +49,12 @@ def test_codes_are_of_all_items_and_the_same_for_the_same_seed(quantizer: Quanti
 
 
 def test_residual_k_means_gives_codebooks_that_add_up_to_the_items(data: Dataset) -> None:
-    found = RQKMeans(graph=KnownGraph(), codebook_size=64).fit(data, Context())
-    assert found.codes.codebooks is not None
-    item = found.representations.item
-    total = sum(book[found.codes.token[:, level]] for level, book in enumerate(found.codes.codebooks))
+    fitted = RQKMeans(graph=KnownGraph(), codebook_size=64).fit(data, Context())
+    assert fitted.codes.codebooks is not None
+    item = fitted.representations.item
+    total = sum(book[fitted.codes.token[:, level]] for level, book in enumerate(fitted.codes.codebooks))
     assert float((item - total).square().sum() / item.square().sum()) < 0.1
-    assert found.codes.level_sizes == (64, 64, 64)
+    assert fitted.codes.level_sizes == (64, 64, 64)
 
 
 def test_hierarchical_k_means_has_smaller_vocabularies_where_nodes_are_small(data: Dataset) -> None:
@@ -74,9 +74,9 @@ def test_codes_of_features_tell_the_planted_clusters(data: Dataset) -> None:
     token = RQVAE(graph=KnownGraph(), codebook_size=16, autoencoder=QUICK).fit(data, Context()).codes.token
     for factor in range(3):  # one for each modality
         truth = data.latent["item_cluster"][:, factor][complete]
-        told = adjusted_mutual_info_score(truth, token[complete, 0])
+        agreement = adjusted_mutual_info_score(truth, token[complete, 0])
         chance = adjusted_mutual_info_score(truth, token[complete, 0].roll(1))
-        assert told > chance + 0.1
+        assert agreement > chance + 0.1
 
 
 def test_codes_of_features_do_not_depend_on_interactions(data: Dataset) -> None:
@@ -87,10 +87,10 @@ def test_codes_of_features_do_not_depend_on_interactions(data: Dataset) -> None:
 
 def test_users_are_the_mean_of_their_items_when_only_features_count(data: Dataset) -> None:
     quantizer = RQVAE(representations="features", codebook_size=32, autoencoder=QUICK)
-    found = quantizer.fit(data, Context()).representations
+    fitted = quantizer.fit(data, Context()).representations
     user = int(data.train.user_degree.argmax())
-    mean = found.item[data.train.item[data.train.user == user]].mean(0)
-    assert float(torch.nn.functional.cosine_similarity(found.user[user], mean, dim=0)) == pytest.approx(1.0, abs=1e-4)
+    mean = fitted.item[data.train.item[data.train.user == user]].mean(0)
+    assert float(torch.nn.functional.cosine_similarity(fitted.user[user], mean, dim=0)) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_each_modality_counts_alike_and_missing_rows_count_as_the_mean() -> None:
@@ -113,5 +113,6 @@ def test_wide_features_keep_their_principal_geometry(data: Dataset) -> None:
 
 
 def test_data_without_features_are_refused(data: Dataset) -> None:
-    with pytest.raises(DataError, match="no features"):
+    with pytest.raises(DataError) as error:
         RQVAE(graph=KnownGraph()).fit(replace(data, features={}), Context())
+    assert error.value.code == "quantizers.no-features"

@@ -34,10 +34,10 @@ def test_well_separated_clusters_are_found() -> None:
 
 def test_centroids_are_the_means_of_their_clusters() -> None:
     x, label = blobs(120, 5, 4)
-    found = kmeans(x, 4, generator())
+    clusters = kmeans(x, 4, generator())
     for blob in range(4):
-        cluster = found.token[label == blob][0]
-        torch.testing.assert_close(found.centroid[cluster], x[label == blob].mean(0))
+        cluster = clusters.token[label == blob][0]
+        torch.testing.assert_close(clusters.centroid[cluster], x[label == blob].mean(0))
 
 
 @pytest.mark.parametrize(("num_points", "dim", "num_clusters"), [(500, 16, 32), (2000, 32, 64)])
@@ -52,8 +52,8 @@ def test_inertia_is_as_good_as_scikit_learns(num_points: int, dim: int, num_clus
 
 def test_reported_inertia_is_that_of_the_returned_clusters() -> None:
     x = torch.randn(200, 6, generator=generator(5))
-    found = kmeans(x, 12, generator(), iterations=2)
-    assert found.inertia == pytest.approx(float((x - found.centroid[found.token]).square().sum()), rel=1e-5)
+    clusters = kmeans(x, 12, generator(), iterations=2)
+    assert clusters.inertia == pytest.approx(float((x - clusters.centroid[clusters.token]).square().sum()), rel=1e-5)
 
 
 def test_same_seed_gives_the_same_bits_and_another_seed_another_start() -> None:
@@ -66,24 +66,24 @@ def test_same_seed_gives_the_same_bits_and_another_seed_another_start() -> None:
 
 def test_more_clusters_than_points_gives_each_point_its_own() -> None:
     x = torch.randn(5, 3, generator=generator())
-    found = kmeans(x, 64, generator())
-    assert found.centroid.shape == (5, 3)
-    assert sorted(found.token.tolist()) == [0, 1, 2, 3, 4]
-    assert found.inertia == 0.0
+    clusters = kmeans(x, 64, generator())
+    assert clusters.centroid.shape == (5, 3)
+    assert sorted(clusters.token.tolist()) == [0, 1, 2, 3, 4]
+    assert clusters.inertia == 0.0
 
 
 def test_equal_points_share_a_cluster_and_nothing_is_nan() -> None:
-    found = kmeans(torch.ones(6, 2), 3, generator())
-    assert found.token.tolist() == [0] * 6
-    assert found.centroid.isfinite().all()
+    clusters = kmeans(torch.ones(6, 2), 3, generator())
+    assert clusters.token.tolist() == [0] * 6
+    assert clusters.centroid.isfinite().all()
 
 
 def test_an_empty_cluster_starts_again_at_the_farthest_point() -> None:
     x = torch.tensor([[0.0], [1.0], [2.0], [50.0]])
     far_away = torch.tensor([[1.0], [1e6]])  # nobody is near the second centroid
-    found = refine(x, far_away)
-    assert found.token.tolist() == [0, 0, 0, 1]
-    assert found.centroid.flatten().tolist() == [1.0, 50.0]
+    clusters = refine(x, far_away)
+    assert clusters.token.tolist() == [0, 0, 0, 1]
+    assert clusters.centroid.flatten().tolist() == [1.0, 50.0]
 
 
 def test_segments_are_clustered_as_if_each_were_alone() -> None:
@@ -91,9 +91,9 @@ def test_segments_are_clustered_as_if_each_were_alone() -> None:
     two, label_two = blobs(90, 4, 3, seed=2)
     three, label_three = blobs(2, 4, 2, seed=3)
     size = torch.tensor([40, 90, 2])
-    found = segmented_kmeans(torch.cat([one, two, three]), size, 4, generator(4))
-    assert found.count.tolist() == [4, 4, 2]
-    parts = found.token.split(size.tolist())
+    clusters = segmented_kmeans(torch.cat([one, two, three]), size, 4, generator(4))
+    assert clusters.count.tolist() == [4, 4, 2]
+    parts = clusters.token.split(size.tolist())
     assert adjusted_rand_score(label_one, parts[0]) == 1.0
     assert all(parts[1][label_two == blob].unique().numel() < 3 for blob in range(3))  # four clusters for three blobs
     assert sorted(parts[2].tolist()) == [0, 1]
@@ -111,9 +111,11 @@ def test_many_segments_reach_the_inertia_of_k_means_one_by_one() -> None:
 def test_a_point_is_in_the_nearest_cluster_of_its_own_segment() -> None:
     size = torch.tensor([17, 33, 5])
     x = torch.randn(55, 3, generator=generator(9))
-    found = segmented_kmeans(x, size, 6, generator(1))
-    centroids = found.centroid.split(found.count.tolist())
-    for part, token, centroid in zip(x.split(size.tolist()), found.token.split(size.tolist()), centroids, strict=True):
+    clusters = segmented_kmeans(x, size, 6, generator(1))
+    centroids = clusters.centroid.split(clusters.count.tolist())
+    for part, token, centroid in zip(
+        x.split(size.tolist()), clusters.token.split(size.tolist()), centroids, strict=True
+    ):
         assert torch.equal(torch.cdist(part, centroid).argmin(1), token)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from _baselines import (
+from safetensors.torch import load, save
+from shared_baselines import (
     DATA,
     SHORT,
     SMALL,
@@ -16,9 +17,8 @@ from _baselines import (
     looks_at_neither_features_nor_test_items,
     puts_the_missing_item_of_a_checkerboard_first,
 )
-from safetensors.torch import load, save
 
-from mmgrec.evaluation.harness import evaluate
+from mmgrec.evaluation import evaluate
 from mmgrec.interfaces import Context, Recommender, exclusion_of
 from mmgrec_plugins.recommenders.graph.factors import FittedFactors
 from mmgrec_plugins.recommenders.graph.lightgcn import LightGCN
@@ -52,8 +52,8 @@ def test_validation_chooses_from_the_grid(kind: type[MF] | type[LightGCN]) -> No
     assert chosen["user"].shape[1] == 16
     assert any("d16-bpr-0.01" in note and "best of 4" in note for note in heard.notes)
     valid = [
-        evaluate(one.fit(DATA, Context(seed=1)), DATA, split="valid", top_k=(10,)).metrics["recall@10"]
-        for one in (grid, alone, replace(alone, dim=(1,)))
+        evaluate(recommender.fit(DATA, Context(seed=1)), DATA, split="valid", top_k=(10,)).metrics["recall@10"]
+        for recommender in (grid, alone, replace(alone, dim=(1,)))
     ]
     assert valid[0] > valid[2]
     assert valid[0] == pytest.approx(valid[1], abs=0.03)  # the batches of its stage are others
@@ -75,19 +75,19 @@ def test_lists_are_those_of_the_saved_vectors() -> None:
     fitted = LightGCN(**SHORT).fit(DATA, Context(seed=1))
     state = load(save(fitted.state()))
     users = torch.tensor([5, 0, 77])
-    found = fitted.recommend(users, top_k=10, exclusion=exclusion_of(DATA.train, users))
+    recommended = fitted.recommend(users, top_k=10, exclusion=exclusion_of(DATA.train, users))
     scores = state["user"][users] @ state["item"].T
     seen = torch.zeros(scores.shape, dtype=torch.bool)
     row, item = DATA.train.items_of(users)
     seen[row, item] = True
     wanted = scores.masked_fill(seen, -torch.inf).topk(10)
     assert isinstance(fitted, FittedFactors)
-    assert torch.equal(found.item, wanted.indices)
-    torch.testing.assert_close(found.score, wanted.values)
+    assert torch.equal(recommended.item, wanted.indices)
+    torch.testing.assert_close(recommended.score, wanted.values)
 
 
 def test_mf_is_the_graph_encoder_without_a_layer() -> None:
-    """No neighbour has a part in a vector: an untrained user is as it was drawn, whatever he did."""
+    """No neighbour has a part in a vector: an untrained user is as it was drawn, whatever they did."""
     states = [
         MF(**{**SHORT, "epochs": 0}).fit(data, Context(seed=1)).state()
         for data in (DATA, replace(DATA, train=DATA.test))

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 import torch
 import torch.nn.functional as F
-from _baselines import (
+from shared_baselines import (
     DATA,
     SHORT,
     SMALL,
@@ -18,7 +18,7 @@ from _baselines import (
 )
 from torch import Tensor
 
-from mmgrec.data.dataset import Dataset
+from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Context
 from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
@@ -80,8 +80,8 @@ def test_graphsage_is_its_equation_and_that_of_an_independent_layer() -> None:
     mean = graph / graph.sum(1, keepdim=True).clamp_min(1)
     edges = graph.nonzero().T.flip(0)
     naive = other = start(network)
-    for place in range(2):
-        own, neighbours = cast(torch.nn.Linear, network.own[place]), cast(torch.nn.Linear, network.neighbours[place])
+    for depth in range(2):
+        own, neighbours = cast(torch.nn.Linear, network.own[depth]), cast(torch.nn.Linear, network.neighbours[depth])
         layer = SAGEConv(6, 6)
         layer.load_state_dict(
             {"lin_l.weight": neighbours.weight, "lin_l.bias": own.bias, "lin_r.weight": own.weight}, strict=True
@@ -89,7 +89,7 @@ def test_graphsage_is_its_equation_and_that_of_an_independent_layer() -> None:
         with torch.no_grad():
             naive = naive @ own.weight.T + (mean @ naive) @ neighbours.weight.T + own.bias
             other = layer(other, edges)
-        if place == 0:
+        if depth == 0:
             naive, other = F.leaky_relu(naive), F.leaky_relu(other)
     torch.testing.assert_close(found(network), naive.detach())
     torch.testing.assert_close(found(network), other)
@@ -103,8 +103,8 @@ def test_ngcf_is_its_equation() -> None:
     laplacian = scale[:, None] * graph * scale
     x = start(network)
     layers = [x]
-    for place in range(2):
-        plain, crossed = cast(torch.nn.Linear, network.plain[place]), cast(torch.nn.Linear, network.crossed[place])
+    for depth in range(2):
+        plain, crossed = cast(torch.nn.Linear, network.plain[depth]), cast(torch.nn.Linear, network.crossed[depth])
         kept = (laplacian + torch.eye(len(x))) @ x @ plain.weight.T + plain.bias
         x = kept + ((laplacian @ x) * x) @ crossed.weight.T
         x = torch.where(x > 0, x, 0.2 * x)
@@ -128,11 +128,11 @@ def test_gat_is_its_equation_and_that_of_an_independent_layer() -> None:
     graph = adjacency(DATA)
     linked = (graph + torch.eye(len(graph))) > 0
     naive = other = start(network)
-    for place, layer in enumerate(network.layers):
+    for depth, layer in enumerate(network.layers):
         weight, p, q = (dict(layer.named_parameters())[name] for name in ("linear.weight", "receiver", "sender"))
         twin = GATConv(6, 2, heads=3, bias=False)
         twin.load_state_dict({"lin.weight": weight, "att_dst": p[None], "att_src": q[None]}, strict=True)
-        if place:
+        if depth:
             naive, other = F.elu(naive), F.elu(other)
         heads = []
         for head in range(3):
@@ -159,5 +159,8 @@ def test_lightgcn_is_that_of_an_independent_implementation() -> None:
 
 
 def test_heads_that_do_not_share_the_dim_equally_are_a_mistake() -> None:
-    with pytest.raises(SettingsError, match="dim 10 cannot be shared equally by 4 heads"):
+    with pytest.raises(SettingsError) as error:
         GAT(dim=(10,), epochs=1).fit(DATA, Context())
+    assert error.value.code == "recommenders.dim-not-divisible"
+    assert "dim 10" in str(error.value)
+    assert "4 heads" in str(error.value)

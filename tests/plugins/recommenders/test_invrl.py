@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from _baselines import (
+from shared_baselines import (
     SHORT,
     SMALL,
     TINY,
@@ -20,10 +20,9 @@ from _baselines import (
 )
 from torch import Tensor
 
-from mmgrec.data.dataset import Bag, Interactions
+from mmgrec.data import Bag, Interactions
 from mmgrec.interfaces import Context, Representations
-from mmgrec.training.loop import TrainingSettings, train
-from mmgrec.training.randomness import seeded
+from mmgrec.training import TrainingSettings, seeded, train
 from mmgrec_plugins.recommenders.multimodal.invariance import (
     EnvironmentTask,
     Frozen,
@@ -77,10 +76,10 @@ def test_the_loss_is_that_of_ultragcn() -> None:
 
 
 def test_features_stand_side_by_side_and_missing_ones_are_zero() -> None:
-    found = side_by_side(TINY, 4)
-    assert found.shape == (10, 7)
-    assert not found[~TINY.has_feature("visual"), :4].any()
-    assert not found[~TINY.has_feature("text"), 4:].any()
+    content = side_by_side(TINY, 4)
+    assert content.shape == (10, 7)
+    assert not content[~TINY.has_feature("visual"), :4].any()
+    assert not content[~TINY.has_feature("text"), 4:].any()
 
 
 def test_a_bag_keeps_the_inner_products_of_its_rows() -> None:
@@ -93,8 +92,8 @@ def test_a_bag_keeps_the_inner_products_of_its_rows() -> None:
     table[torch.repeat_interleave(torch.arange(10), bag.offsets.diff()), bag.word] = bag.weight.double()
     left, values, _ = torch.linalg.svd(F.normalize(table, dim=1), full_matrices=False)
     wanted = (left[:, :4] * values[:4]) @ (left[:, :4] * values[:4]).T
-    found = side_by_side(data, 64)
-    torch.testing.assert_close(found @ found.T, wanted.float())
+    content = side_by_side(data, 64)
+    torch.testing.assert_close(content @ content.T, wanted.float())
     assert side_by_side(data, 2).shape == (10, 2)
 
 

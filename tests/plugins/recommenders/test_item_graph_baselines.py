@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 import torch.nn.functional as F
-from _baselines import (
+from shared_baselines import (
     FEATURED,
     SHORT,
     SMALL,
@@ -25,10 +25,10 @@ from _baselines import (
 )
 from torch import Tensor
 
-from mmgrec.data.dataset import Dataset, Interactions
-from mmgrec.evaluation.harness import evaluate
+from mmgrec.data import Dataset, Interactions
+from mmgrec.evaluation import evaluate
 from mmgrec.interfaces import Context, Silent
-from mmgrec.training.randomness import seeded
+from mmgrec.training import seeded
 from mmgrec_plugins.recommenders.multimodal.bm3 import BM3, BM3Network
 from mmgrec_plugins.recommenders.multimodal.freedom import FREEDOM, FreedomNetwork
 from mmgrec_plugins.recommenders.multimodal.lattice import LATTICE, LatticeNetwork, nearest_rows
@@ -163,7 +163,7 @@ def test_freedom_ranks_by_each_projected_modality_too(negatives: int) -> None:
 def dense_lattice(network: LatticeNetwork, data: Dataset = TINY) -> Tensor:
     """``h [I, D]`` by dense similarity matrices."""
     whole = torch.zeros(data.num_items, data.num_items)
-    for place, name in enumerate(data.features):
+    for index, name in enumerate(data.features):
         has = data.has_feature(name)
         unit = F.normalize(network.projections[name](), dim=1)
         similarity = (unit @ unit.T).clamp_min(0.0)
@@ -176,7 +176,7 @@ def dense_lattice(network: LatticeNetwork, data: Dataset = TINY) -> Tensor:
         scale = torch.where(degree > 0, degree.clamp_min(1e-12).rsqrt(), 0.0)
         learnt = scale[:, None] * nearest * scale
         given = torch.from_numpy(modality_graphs(data, num_neighbors=3)[name].matrix.toarray())
-        whole = whole + network.share.softmax(0)[place] * (network.kept * given + (1 - network.kept) * learnt)
+        whole = whole + network.share.softmax(0)[index] * (network.kept * given + (1 - network.kept) * learnt)
     return whole @ whole @ network.item
 
 
@@ -195,15 +195,18 @@ def test_lattice_teaches_its_projections_in_the_first_batch_of_an_epoch() -> Non
     torch.testing.assert_close(first, second)
     aim = torch.randn(first.shape, generator=torch.Generator().manual_seed(5))
     wanted = torch.autograd.grad((F.normalize(dense_lattice(network), dim=1) * aim).sum(), list(parameters(network)))
-    found = torch.autograd.grad((first * aim).sum(), list(parameters(network)), retain_graph=True)
-    for mine, other in zip(found, wanted, strict=True):
+    gradients = torch.autograd.grad((first * aim).sum(), list(parameters(network)), retain_graph=True)
+    for mine, other in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
     assert torch.autograd.grad((second * aim).sum(), list(parameters(network)), allow_unused=True) == (None,) * 5
 
 
 def parameters(network: LatticeNetwork) -> list[Tensor]:
     """What only the learnt graph is made of."""
-    return [network.share, *(p for one in network.projections.values() for p in (one.weight, one.bias))]
+    return [
+        network.share,
+        *(p for projection in network.projections.values() for p in (projection.weight, projection.bias)),
+    ]
 
 
 def test_lattice_is_judged_by_the_graph_of_its_parameters() -> None:
@@ -220,11 +223,11 @@ def test_lattice_is_judged_by_the_graph_of_its_parameters() -> None:
 def test_neighbours_are_the_same_in_chunks_and_none_is_missing() -> None:
     table = F.normalize(torch.randn(30, 4, generator=torch.Generator().manual_seed(2)), dim=1)
     has = torch.arange(30) != 7
-    found = nearest_rows(table, has, num_neighbors=4, chunk=11)
+    nearest = nearest_rows(table, has, num_neighbors=4, chunk=11)
     similarity = (table @ table.T).fill_diagonal_(-torch.inf)
     similarity[:, 7] = -torch.inf
-    assert torch.equal(found[has], similarity.topk(4, dim=1).indices[has])
-    assert (found[7] == 7).all()
+    assert torch.equal(nearest[has], similarity.topk(4, dim=1).indices[has])
+    assert (nearest[7] == 7).all()
 
 
 def bm3(*, dropout: float = 0.0) -> BM3Network:
@@ -252,7 +255,7 @@ def test_bm3_predicts_users_items_and_modalities_from_one_another() -> None:
     user, item = network.train()()
     some = slice(0, 20)
     batch = EdgeBatch(user=TINY.train.user[some], item=TINY.train.item[some], negative=TINY.train.item[some])
-    found = network.extra(batch, user, item, torch.Generator())
+    terms = network.extra(batch, user, item, torch.Generator())
     wanted = dict.fromkeys(("reconstruction", "between", "within"), torch.tensor(0.0))
     for u, i in zip(batch.user.tolist(), batch.item.tolist(), strict=True):
         p_u, p_i = network.predictor(user[u]), network.predictor(item[i])
@@ -262,8 +265,8 @@ def test_bm3_predicts_users_items_and_modalities_from_one_another() -> None:
                 h = network.projections[name]()[i]
                 wanted["between"] = wanted["between"] + 0.4 * (1 - cosine(network.predictor(h), item[i])) / 20
                 wanted["within"] = wanted["within"] + 0.4 * (1 - cosine(network.predictor(h), h)) / 20
-    assert found.keys() == wanted.keys()
-    for name, value in found.items():
+    assert terms.keys() == wanted.keys()
+    for name, value in terms.items():
         torch.testing.assert_close(value, wanted[name])
 
 
@@ -277,8 +280,8 @@ def test_bm3_targets_have_no_gradient() -> None:
     user, item = (one.detach().requires_grad_() for one in network.train()())
     one = torch.tensor([0])
     batch = EdgeBatch(user=one, item=one, negative=one)
-    found = F.cosine_similarity(network.predictor(user[0]), item[0].detach(), dim=0)
-    wanted = torch.autograd.grad(-found, user)[0]
+    similarity = F.cosine_similarity(network.predictor(user[0]), item[0].detach(), dim=0)
+    wanted = torch.autograd.grad(-similarity, user)[0]
     loss = network.extra(batch, user, item, torch.Generator())["reconstruction"]
     torch.testing.assert_close(torch.autograd.grad(loss, user)[0], wanted)
 
@@ -311,6 +314,6 @@ def test_bm3_learns_far_more_than_popularity_and_aligns_what_belongs_together() 
         heard = Losses()
         fitted = BM3(**settings).fit(data, Context(seed=1, reporter=heard))
         apart.append(heard.last["between"])
-        found = evaluate(fitted, data, top_k=(10,)).metrics["recall@10"]
-        assert found > 1.3 * recall(Popularity(), FEATURED)
+        value = evaluate(fitted, data, top_k=(10,)).metrics["recall@10"]
+        assert value > 1.3 * recall(Popularity(), FEATURED)
     assert apart[0] < 0.8 * apart[1]

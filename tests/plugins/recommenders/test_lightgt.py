@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import torch
 import torch.nn.functional as F
-from _baselines import (
+from shared_baselines import (
     FEATURED,
     SHORT,
     SMALL,
@@ -21,8 +21,8 @@ from _baselines import (
 )
 from torch import Tensor, nn
 
-from mmgrec.data.dataset import Dataset, Interactions
-from mmgrec.training.randomness import seeded
+from mmgrec.data import Dataset, Interactions
+from mmgrec.training import seeded
 from mmgrec_plugins.recommenders.multimodal.history_attention import Histories, LightAttention, blocks
 from mmgrec_plugins.recommenders.multimodal.lightgt import LightGT, LightGTNetwork, ModalityEncoder
 from mmgrec_plugins.recommenders.multimodal.shared import propagated
@@ -47,18 +47,18 @@ def made(data: Dataset = TINY, *, id_weight: float = 0.3, hide_targets: bool = F
 
 
 def alone(network: LightGTNetwork, data: Dataset, user: int, items: list[int]) -> dict[str, Tensor]:
-    """``s_u [D]`` of each modality, one user by himself, position by position."""
-    places = []
+    """``s_u [D]`` of each modality, one user alone, position by position."""
+    positions = []
     for number in (1, 2):
         both = propagated(network.adjacency, network.user, network.item, num_layers=number)
-        places.append([both[0][user], *(both[1][i] for i in items)])
+        positions.append([both[0][user], *(both[1][i] for i in items)])
     wanted = {}
-    for name, one in network.encoders.items():
-        encoder = cast(ModalityEncoder, one)
+    for name, module in network.encoders.items():
+        encoder = cast(ModalityEncoder, module)
         has = [True, *data.has_feature(name)[items].tolist()]
         x = torch.stack([network.reader[user], *(encoder.projection()[i] for i in items)])[torch.tensor(has)]
-        for layer, place in zip(cast(list[LightAttention], encoder.layers), places, strict=True):
-            p = torch.sigmoid(encoder.place(torch.stack(place)[torch.tensor(has)]))
+        for layer, position in zip(cast(list[LightAttention], encoder.layers), positions, strict=True):
+            p = torch.sigmoid(encoder.place(torch.stack(position)[torch.tensor(has)]))
             logits = layer.query(x + p) @ (x + p).T / math.sqrt(5)
             x = layer.norm(layer.value(logits.softmax(1) @ x))
         wanted[name] = F.leaky_relu(encoder.dense(x[0]))
@@ -76,18 +76,18 @@ def test_it_learns_far_more_than_popularity_and_from_the_features(loss: Loss) ->
     learns_from_the_features(LightGT(**SMALL, losses=(loss,), num_encoder_layers=2, learning_rate=2e-2))
 
 
-def test_vectors_are_those_of_each_user_by_himself() -> None:
+def test_vectors_are_those_of_each_user_alone() -> None:
     network = made().eval()
     user, item = network()
     x_u, x_i = propagated(network.adjacency, network.user, network.item, num_layers=3)
     torch.testing.assert_close(item[:, :5], x_i)
     torch.testing.assert_close(user[:, :5], 0.3 * x_u)
-    for place, (name, encoder) in enumerate(network.encoders.items(), start=1):
-        torch.testing.assert_close(item[:, 5 * place : 5 * place + 5], cast(ModalityEncoder, encoder).projection())
-        for one in range(TINY.num_users):
-            history = TINY.train.item[TINY.train.user == one].tolist()
-            wanted = 0.7 * alone(network, TINY, one, history)[name]
-            torch.testing.assert_close(user[one, 5 * place : 5 * place + 5], wanted, rtol=1e-4, atol=1e-5)
+    for number, (name, encoder) in enumerate(network.encoders.items(), start=1):
+        torch.testing.assert_close(item[:, 5 * number : 5 * number + 5], cast(ModalityEncoder, encoder).projection())
+        for reader in range(TINY.num_users):
+            history = TINY.train.item[TINY.train.user == reader].tolist()
+            wanted = 0.7 * alone(network, TINY, reader, history)[name]
+            torch.testing.assert_close(user[reader, 5 * number : 5 * number + 5], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_training_ranks_as_inference_does() -> None:
@@ -116,7 +116,7 @@ def test_what_is_to_be_found_is_hidden_from_the_history() -> None:
     margin = list(0.3 * (x_u[batch.user] * better).sum(1))
     for row, user in enumerate(batch.user.tolist()):
         mine = TINY.train.item[TINY.train.user == user].tolist()
-        left = [one for one in mine if one not in batch.item[batch.user == user].tolist()]
+        left = [number for number in mine if number not in batch.item[batch.user == user].tolist()]
         for name, wanted in alone(network, TINY, user, left).items():
             table = cast(ModalityEncoder, network.encoders[name]).projection()
             margin[row] = margin[row] + 0.7 * wanted @ (table[batch.item[row]] - table[batch.negative[row]])
@@ -194,15 +194,17 @@ def test_long_histories_are_read_in_part_and_others_whole() -> None:
     torch.testing.assert_close(seen / 200, torch.full((9,), 4 / 9), atol=0.12, rtol=0)
 
 
-def test_blocks_hold_every_user_once_with_his_own_items() -> None:
+def test_blocks_hold_every_user_once_with_their_own_items() -> None:
     users = torch.randperm(FEATURED.num_users, generator=torch.Generator().manual_seed(0))[:150]
     whole = Histories.drawn(FEATURED.train, 1000)
-    found = {}
+    histories = {}
     for chosen, items in blocks(whole, users):
-        for place, row in zip(chosen.tolist(), items.tolist(), strict=True):
-            assert place not in found
-            found[place] = [one for one in row if one >= 0]
-    assert found == {n: FEATURED.train.item[FEATURED.train.user == u].tolist() for n, u in enumerate(users.tolist())}
+        for number, row in zip(chosen.tolist(), items.tolist(), strict=True):
+            assert number not in histories
+            histories[number] = [item for item in row if item >= 0]
+    assert histories == {
+        n: FEATURED.train.item[FEATURED.train.user == u].tolist() for n, u in enumerate(users.tolist())
+    }
 
 
 def test_the_same_seed_learns_the_same_vectors() -> None:

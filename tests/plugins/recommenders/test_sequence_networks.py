@@ -9,16 +9,16 @@ from typing import cast
 
 import pytest
 import torch
-from _ordered import DATA, SASREC, TIGERS, TRAINING, fitted, quick, recall, walk
+from shared_tours import DATA, SASREC, TIGERS, TRAINING, fitted, quick, recall, walk
 from torch import Tensor
 
 from mmgrec.errors import DataError
 from mmgrec.interfaces import Context, Exclusion, Silent, TokenScores
-from mmgrec.training.validation import ValidationRecall
+from mmgrec.training import ValidationRecall
 from mmgrec_plugins.quantizers.kmeans import residual_kmeans
 from mmgrec_plugins.quantizers.rqvae import fused_features
 from mmgrec_plugins.recommenders.sequential.sasrec import FittedSASRec, SASRec
-from mmgrec_plugins.recommenders.sequential.tiger import FittedTIGER, _TIGERTask
+from mmgrec_plugins.recommenders.sequential.tiger import FittedTIGER, TIGERTask
 from mmgrec_plugins.recommenders.sequential.tiger_network import TokenStepper
 
 # --------------------------------------------------------------------------- SASRec
@@ -28,12 +28,12 @@ def test_no_place_of_sasrec_sees_what_comes_later() -> None:
     network = cast(FittedSASRec, fitted("sasrec")).network
     history = torch.tensor([[-1, 3, 8, 1], [5, 6, 0, 2]])
     whole = network(history)
-    for place in range(1, 4):
+    for column in range(1, 4):
         changed = history.clone()
-        changed[:, place] = 11
+        changed[:, column] = 11
         now = network(changed)
-        torch.testing.assert_close(now[:, :place], whole[:, :place])
-        assert not torch.allclose(now[:, place], whole[:, place], atol=1e-3)
+        torch.testing.assert_close(now[:, :column], whole[:, :column])
+        assert not torch.allclose(now[:, column], whole[:, column], atol=1e-3)
         assert not torch.allclose(now[:, -1], whole[:, -1], atol=1e-5)
 
 
@@ -68,8 +68,8 @@ def test_sasrec_scores_are_the_state_times_the_items() -> None:
                 part.weight.zero_()  # type: ignore[union-attr]
                 part.bias.zero_()  # type: ignore[union-attr]
         last = torch.nn.functional.layer_norm(network.item.weight[5] + network.place[-1], (32,))
-        found = model.scores(torch.tensor([0]))[0]
-        torch.testing.assert_close(found, network.item.weight[:-1] @ last)
+        scores = model.scores(torch.tensor([0]))[0]
+        torch.testing.assert_close(scores, network.item.weight[:-1] @ last)
 
 
 def test_a_small_catalogue_is_not_sampled() -> None:
@@ -148,8 +148,10 @@ def test_the_order_of_the_history_matters_to_tiger() -> None:
     network, tokens = tiger().network, tiger().network.rec_id[torch.tensor([[7], [9]])]
     column = torch.tensor([[4], [4]])
     swapped = HISTORY[:, [0, 2, 1, 3]]
-    one, two = (network.log_likelihood(network.encode(TWO, each), column, tokens) for each in (HISTORY, swapped))
-    assert not torch.allclose(one, two, atol=1e-3)
+    ordered, swapped_likelihood = (
+        network.log_likelihood(network.encode(TWO, each), column, tokens) for each in (HISTORY, swapped)
+    )
+    assert not torch.allclose(ordered, swapped_likelihood, atol=1e-3)
 
 
 def test_the_likelihood_of_a_rec_id_is_the_product_of_the_steps() -> None:
@@ -188,30 +190,31 @@ def test_beams_that_change_places_take_their_past_along() -> None:
 def test_the_scores_of_tiger_are_likelihoods_and_nothing_forbidden_is_named() -> None:
     model, users = tiger(), torch.arange(20)
     seen = DATA.train.padded(users)
-    found = model.recommend(users, top_k=30, exclusion=Exclusion(seen=seen))
+    recommended = model.recommend(users, top_k=30, exclusion=Exclusion(seen=seen))
     network = model.network
     everything = network.rec_id.expand(20, -1, -1)
     column = torch.full((20, DATA.num_items), 4)
     likelihood = network.log_likelihood(model.read(users), column, everything)
     likelihood = likelihood.scatter(1, seen, -torch.inf)
     expected = likelihood.sort(dim=1, descending=True)
-    torch.testing.assert_close(found.score, expected.values, atol=1e-4, rtol=1e-4)
-    assert torch.equal(found.item[:, :5], expected.indices[:, :5])
+    torch.testing.assert_close(recommended.score, expected.values, atol=1e-4, rtol=1e-4)
+    assert torch.equal(recommended.item[:, :5], expected.indices[:, :5])
 
 
 def test_training_of_tiger_has_no_target_without_an_item_before_it() -> None:
-    task = _TIGERTask(tiger(), ValidationRecall(DATA))
+    task = TIGERTask(tiger(), ValidationRecall(DATA))
     for batch in task.batches(0, torch.Generator().manual_seed(0)):
-        place = batch.column[batch.real]
+        column = batch.column[batch.real]
         row = batch.real.nonzero()[:, 0]
-        assert bool((batch.items[row, place] >= 0).all() and (place > 0).all())
-        assert bool((batch.items[row, place - 1] >= 0).all())
+        assert bool((batch.items[row, column] >= 0).all() and (column > 0).all())
+        assert bool((batch.items[row, column - 1] >= 0).all())
         assert batch.column.sort(dim=1).values.diff(dim=1).min() > 0, "a target twice"
 
 
 def test_tiger_without_features_is_refused() -> None:
-    with pytest.raises(DataError, match="no features"):
+    with pytest.raises(DataError) as error:
         TIGERS.fit(dataclasses.replace(DATA, features={}), Context())
+    assert error.value.code == "quantizers.no-features"
 
 
 def test_tiger_takes_residual_kmeans_of_the_features_for_codes() -> None:
@@ -226,5 +229,5 @@ def test_tiger_takes_residual_kmeans_of_the_features_for_codes() -> None:
 def test_user_tokens_make_users_differ() -> None:
     model = cast(FittedTIGER, quick("tiger", user_tokens=50).fit(DATA, Context()))
     history, tokens = HISTORY[:1].expand(2, -1), model.network.rec_id[torch.tensor([[7], [7]])]
-    found = model.network.log_likelihood(model.network.encode(TWO, history), torch.full((2, 1), 4), tokens)
-    assert found[0] != found[1]
+    likelihood = model.network.log_likelihood(model.network.encode(TWO, history), torch.full((2, 1), 4), tokens)
+    assert likelihood[0] != likelihood[1]

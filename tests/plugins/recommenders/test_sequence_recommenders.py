@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 import torch
-from _ordered import DATA, KINDS, fitted, quick, recall, walk
 from safetensors.torch import load, save
+from shared_tours import DATA, KINDS, fitted, quick, recall, walk
 from torch import Tensor
 
-from mmgrec.data.dataset import Interactions
+from mmgrec.data import Interactions
 from mmgrec.errors import DataError
 from mmgrec.interfaces import Context, FittedRecommender, exclusion_of
 from mmgrec.synthetic import planted
@@ -21,8 +21,8 @@ each = pytest.mark.parametrize("name", KINDS)
 
 
 def ranked(model: FittedRecommender, history: Interactions, users: Tensor, top_k: int = 5) -> tuple[Tensor, Tensor]:
-    found = model.with_history(history).recommend(users, top_k=top_k, exclusion=exclusion_of(history, users))
-    return found.item, found.score
+    recommended = model.with_history(history).recommend(users, top_k=top_k, exclusion=exclusion_of(history, users))
+    return recommended.item, recommended.score
 
 
 def reordered(part: Interactions, seed: int = 0) -> Interactions:
@@ -53,8 +53,8 @@ def test_two_items_tell_the_tour_where_one_cannot(name: str) -> None:
     for tour in (0, 1):
         items = [4, int(successor[tour, 4])]
         items.append(int(successor[tour, items[-1]]))
-        found, _ = ranked(fitted(name), walk(items), torch.tensor([0]), top_k=1)
-        assert found.item() == successor[tour, items[-1]]
+        item, _ = ranked(fitted(name), walk(items), torch.tensor([0]), top_k=1)
+        assert item.item() == successor[tour, items[-1]]
 
 
 @each
@@ -86,8 +86,10 @@ def test_other_users_of_the_batch_and_so_padding_do_not_matter(name: str) -> Non
 
 @each
 def test_unordered_data_are_refused_with_a_remedy(name: str) -> None:
-    with pytest.raises(DataError, match=r"give timestamps.*or take another recommender"):
+    with pytest.raises(DataError) as error:
         KINDS[name].fit(planted(num_users=60, num_items=40), Context())
+    assert error.value.code == "recommenders.no-times"
+    assert error.value.remedy
 
 
 @each
@@ -103,9 +105,9 @@ def test_the_state_suffices_to_rank_again(name: str) -> None:
     again = KINDS[name].restore(load(save({k: v.contiguous() for k, v in model.state().items()})))  # type: ignore[attr-defined]
     users = torch.arange(30)
     exclusion = exclusion_of(DATA.train, users)
-    one, two = (each.recommend(users, top_k=10, exclusion=exclusion) for each in (model, again))
-    assert torch.equal(one.item, two.item)
-    assert torch.equal(one.score, two.score)
+    first, second = (each.recommend(users, top_k=10, exclusion=exclusion) for each in (model, again))
+    assert torch.equal(first.item, second.item)
+    assert torch.equal(first.score, second.score)
 
 
 @each

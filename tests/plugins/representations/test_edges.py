@@ -38,14 +38,14 @@ def test_attention_is_that_of_dense_matrices_and_so_are_its_gradients() -> None:
     edges, has = some_edges()
     x, y = vectors(NUM_RECEIVERS, 3), vectors(NUM_SENDERS, 4)
     direction = vectors(NUM_RECEIVERS, 5).detach()
-    found = edges.sum(edges.softmax(edges.dot(x, y)), y)
-    found_grad = torch.autograd.grad((found * direction).sum(), (x, y))
+    mixed = edges.sum(edges.softmax(edges.dot(x, y)), y)
+    found_grad = torch.autograd.grad((mixed * direction).sum(), (x, y))
 
     logits = (x @ y.T).masked_fill(~has, -torch.inf)
     wanted = logits[has.any(1)].softmax(1) @ y
     wanted = torch.zeros(NUM_RECEIVERS, DIM).index_put((has.any(1).nonzero().flatten(),), wanted)
     wanted_grad = torch.autograd.grad((wanted * direction).sum(), (x, y))
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(mixed, wanted)
     for one, other in zip(found_grad, wanted_grad, strict=True):
         torch.testing.assert_close(one, other)
 

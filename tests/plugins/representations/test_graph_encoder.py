@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn import LGConv
 
-from mmgrec.data.dataset import Dataset, Interactions
+from mmgrec.data import Dataset, Interactions
 from mmgrec.interfaces import Context, Representations
 from mmgrec.synthetic import planted
-from mmgrec.training.randomness import seeded
-from mmgrec.training.validation import ValidationRecall
-from mmgrec_plugins.representations.graph_encoder import GraphEncoder, place_cold_items
+from mmgrec.training import ValidationRecall, seeded
+from mmgrec_plugins.representations.graph_encoder import EncoderFit, GraphEncoder, place_cold_items
 from mmgrec_plugins.representations.graph_network import GraphNetwork
 from mmgrec_plugins.representations.item_graph import joined_item_graph, modality_graphs
 from mmgrec_plugins.representations.modalities import centred_features
@@ -135,44 +134,44 @@ def task(loss: Any, regularization: float = 0.1, data: Dataset = DATA) -> Rankin
 
 
 def test_the_bpr_loss_by_hand() -> None:
-    made = task("bpr")
-    batch = next(made.batches(0, generator(3)))
-    net = made.network
+    ranking = task("bpr")
+    batch = next(ranking.batches(0, generator(3)))
+    net = ranking.network
     user, item = net()
     total = torch.zeros(())
     for u, i, j in zip(batch.user.tolist(), batch.item.tolist(), batch.negative.tolist(), strict=True):
         total = total - torch.sigmoid(user[u] @ item[i] - user[u] @ item[j]).log()
         total = total + 0.05 * (net.user[u].square().sum() + net.item[i].square().sum() + net.item[j].square().sum())
-    losses = made.loss(batch, generator())
+    losses = ranking.loss(batch, generator())
     torch.testing.assert_close(losses["loss"], total / 64, rtol=1e-4, atol=1e-5)
     assert float(losses["bpr"].detach()) < float(losses["loss"].detach())
 
 
 def test_the_softmax_loss_by_hand() -> None:
-    made = task("softmax")
-    batch = next(made.batches(0, generator(3)))
+    ranking = task("softmax")
+    batch = next(ranking.batches(0, generator(3)))
     assert batch.negative.shape == (7,)
-    user, item = (F.normalize(one, dim=1) for one in made.network())
+    user, item = (F.normalize(side, dim=1) for side in ranking.network())
     total = torch.zeros(())
     for u, i in zip(batch.user.tolist(), batch.item.tolist(), strict=True):
         logits = torch.cat([user[u] @ item[[i]].T, user[u] @ item[batch.negative].T]) / 0.5
         total = total - logits.log_softmax(0)[0]
-    torch.testing.assert_close(made.loss(batch, generator())["loss"], total / 64, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ranking.loss(batch, generator())["loss"], total / 64, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
 def test_an_epoch_has_every_training_edge_once(loss: str) -> None:
-    made = task(loss)
-    batches = list(made.batches(0, generator(4)))
-    assert len(batches) == made.steps_per_epoch()
+    ranking = task(loss)
+    batches = list(ranking.batches(0, generator(4)))
+    assert len(batches) == ranking.steps_per_epoch()
     pairs = sorted((u, i) for batch in batches for u, i in zip(batch.user.tolist(), batch.item.tolist(), strict=True))
     assert pairs == sorted(zip(DATA.train.user.tolist(), DATA.train.item.tolist(), strict=True))
 
 
 def test_softmax_representations_are_cosines_over_the_temperature() -> None:
-    found = task("softmax").representations()
-    torch.testing.assert_close(found.user.norm(dim=1), torch.full((DATA.num_users,), 2.0))
-    torch.testing.assert_close(found.item.norm(dim=1), torch.ones(DATA.num_items))
+    representations = task("softmax").representations()
+    torch.testing.assert_close(representations.user.norm(dim=1), torch.full((DATA.num_users,), 2.0))
+    torch.testing.assert_close(representations.item.norm(dim=1), torch.ones(DATA.num_items))
 
 
 # --------------------------------------------------------------------------- what may touch them
@@ -192,9 +191,9 @@ def test_validation_items_are_not_in_the_graph() -> None:
     """With nothing to choose or stop on, what the validation part holds changes no weight."""
     ends = []
     for valid in (DATA.valid, DATA.test):
-        made = task("bpr", data=replace(DATA, valid=valid, test=nothing()))
-        ends.append(made.representations())
-        losses = made.loss(next(made.batches(0, generator(5))), generator())
+        ranking = task("bpr", data=replace(DATA, valid=valid, test=nothing()))
+        ends.append(ranking.representations())
+        losses = ranking.loss(next(ranking.batches(0, generator(5))), generator())
         ends.append(Representations(user=losses["loss"].detach().view(1, 1), item=losses["loss"].detach().view(1, 1)))
     assert same(ends[0], ends[2])
     assert same(ends[1], ends[3])
@@ -225,9 +224,9 @@ def test_members_are_folded_to_the_rank() -> None:
 
 def test_the_softmax_has_a_member_for_each_depth() -> None:
     data = replace(DATA, valid=nothing())
-    one = replace(TINY, losses=("softmax",), rank=0)
-    assert one.fit(data, Context(seed=2)).dim == 16
-    deep, flat = (replace(one, softmax_layers=(layers,)).fit(data, Context(seed=2)) for layers in (2, 0))
+    softmax = replace(TINY, losses=("softmax",), rank=0)
+    assert softmax.fit(data, Context(seed=2)).dim == 16
+    deep, flat = (replace(softmax, softmax_layers=(layers,)).fit(data, Context(seed=2)) for layers in (2, 0))
     assert deep.dim == flat.dim == 8
     assert not torch.allclose(deep.item, flat.item)
 
@@ -241,8 +240,8 @@ def test_sharpness_multiplies_the_scores(fitted: Representations) -> None:
     "data", [replace(DATA, features={}), replace(DATA, valid=nothing())], ids=["features", "valid"]
 )
 def test_it_works_without(data: Dataset) -> None:
-    found = TINY.fit(data, Context())
-    assert all(one.isfinite().all() for one in bits(found))
+    fitted = TINY.fit(data, Context())
+    assert all(side.isfinite().all() for side in bits(fitted))
 
 
 # --------------------------------------------------------------------------- choices
@@ -250,10 +249,10 @@ def test_it_works_without(data: Dataset) -> None:
 
 def test_the_best_task_on_validation_is_chosen() -> None:
     strengths = (1e-2, 1e3)  # the second keeps all vectors at zero
-    recall = ValidationRecall(DATA)
-    tasks = [(f"{s}", TINY.task(DATA, None, recall, Context(), loss="bpr", regularization=s)) for s in strengths]
+    fit = EncoderFit.of(replace(TINY, item_graph_scale=(0.0,)), DATA, Context())
+    tasks = [(f"{strength}", fit.task("bpr", regularization=strength)) for strength in strengths]
     best = best_of(tasks, replace(TINY, epochs=30).training(), Context(), "s")
-    values = [one.validate() for _, one in tasks]
+    values = [task.validate() for _, task in tasks]
     assert best.score == max(value for value in values if value is not None)
     assert same(best.representations, tasks[best.place][1].representations())
 
@@ -267,25 +266,25 @@ def test_cold_items_take_the_mean_of_the_items_they_resemble() -> None:
         user=torch.randn(DATA.num_users, 4, generator=generator(1)),
         item=torch.randn(DATA.num_items, 4, generator=generator(2)),
     )
-    found = place_cold_items(given, DATA, graph, ValidationRecall(DATA))
-    assert torch.equal(found.item[~COLD], given.item[~COLD])
-    assert torch.equal(found.user, given.user)
+    placed = place_cold_items(given, DATA, graph, ValidationRecall(DATA))
+    assert torch.equal(placed.item[~COLD], given.item[~COLD])
+    assert torch.equal(placed.user, given.user)
     weight = torch.from_numpy(graph.matrix.toarray()).masked_fill(COLD, 0.0)[COLD]
     assert weight.sum(1).min() > 0
     guess = weight @ given.item / weight.sum(1, keepdim=True)
-    factor = float((found.item[COLD] / guess).median())
-    assert min(abs(factor - one) for one in (0.25, 0.5, 0.75, 1.0)) < 1e-5
-    torch.testing.assert_close(found.item[COLD], factor * guess)
+    factor = float((placed.item[COLD] / guess).median())
+    assert min(abs(factor - allowed) for allowed in (0.25, 0.5, 0.75, 1.0)) < 1e-5
+    torch.testing.assert_close(placed.item[COLD], factor * guess)
 
 
 def test_a_cold_item_like_nothing_takes_the_mean_of_all() -> None:
     given = Representations(
         user=torch.ones(DATA.num_users, 2), item=torch.randn(DATA.num_items, 2, generator=generator())
     )
-    found = place_cold_items(
+    placed = place_cold_items(
         given, replace(DATA, valid=nothing()), None, ValidationRecall(replace(DATA, valid=nothing()))
     )
-    torch.testing.assert_close(found.item[COLD], given.item[~COLD].mean(0).expand(int(COLD.sum()), 2))
+    torch.testing.assert_close(placed.item[COLD], given.item[~COLD].mean(0).expand(int(COLD.sum()), 2))
 
 
 @pytest.mark.parametrize(

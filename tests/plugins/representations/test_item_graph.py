@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmgrec.data.dataset import Dataset
+from mmgrec.data import Dataset
 from mmgrec.synthetic import planted
-from mmgrec.training.validation import ValidationRecall
+from mmgrec.training import ValidationRecall
 from mmgrec_plugins.representations.item_graph import (
     joined_item_graph,
     modality_graphs,
@@ -57,15 +57,15 @@ def by_hand(pairs: set[tuple[int, int]], num_items: int) -> Tensor:
 def test_nearest_items_are_those_of_brute_force(chunk: int) -> None:
     has = DATA.has_feature("text")
     assert not has.all()
-    found = nearest_items(DATA.features["text"], has, num_neighbors=5, chunk=chunk)
-    assert [set(row[row >= 0].tolist()) for row in found] == brute_nearest(DATA.features["text"], has, 5)
+    neighbours = nearest_items(DATA.features["text"], has, num_neighbors=5, chunk=chunk)
+    assert [set(row[row >= 0].tolist()) for row in neighbours] == brute_nearest(DATA.features["text"], has, 5)
 
 
 def test_items_without_the_modality_have_no_edges() -> None:
     has = DATA.has_feature("text")
-    found = nearest_items(DATA.features["text"], has, num_neighbors=5)
-    assert found[~has].eq(-1).all()
-    assert has[found[has].flatten()].all()
+    neighbours = nearest_items(DATA.features["text"], has, num_neighbors=5)
+    assert neighbours[~has].eq(-1).all()
+    assert has[neighbours[has].flatten()].all()
     graph = dense(modality_graphs(DATA, num_neighbors=5)["text"])
     assert graph[~has].eq(0).all()
     assert graph[:, ~has].eq(0).all()
@@ -73,14 +73,14 @@ def test_items_without_the_modality_have_no_edges() -> None:
 
 def test_no_item_is_its_own_neighbour_and_copies_are() -> None:
     features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.1]])
-    found = nearest_items(features, torch.ones(4, dtype=torch.bool), num_neighbors=1)
-    assert found.tolist() == [[1], [0], [3], [2]]
+    neighbours = nearest_items(features, torch.ones(4, dtype=torch.bool), num_neighbors=1)
+    assert neighbours.tolist() == [[1], [0], [3], [2]]
 
 
 def test_fewer_items_than_neighbours() -> None:
     has = torch.tensor([True, True, False])
-    found = nearest_items(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), has, num_neighbors=10)
-    assert found.tolist() == [[1, -1], [0, -1], [-1, -1]]
+    neighbours = nearest_items(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), has, num_neighbors=10)
+    assert neighbours.tolist() == [[1, -1], [0, -1], [-1, -1]]
 
 
 def test_a_modality_that_no_item_has_gives_an_empty_graph() -> None:
@@ -132,8 +132,8 @@ def test_weights_are_recalls_of_summed_edges() -> None:
         name: recall.of_scores(lambda users, graph=graph: liked[users] @ dense(graph))  # type: ignore[misc]
         for name, graph in graphs.items()
     }
-    found = modality_weights(DATA, graphs, recall)
-    assert found == pytest.approx({name: one / sum(value.values()) for name, one in value.items()})
+    weights = modality_weights(DATA, graphs, recall)
+    assert weights == pytest.approx({name: share / sum(value.values()) for name, share in value.items()})
 
 
 def test_without_a_hit_modalities_weigh_the_same() -> None:

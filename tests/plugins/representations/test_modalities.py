@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from mmgrec.data.dataset import Bag, Dataset
+from mmgrec.data import Bag, Dataset
 from mmgrec.synthetic import planted
 from mmgrec_plugins.representations.item_graph import nearest_bags, nearest_items
 from mmgrec_plugins.representations.modalities import ModalityProjection, bag_matrix, modality_projections
@@ -62,25 +62,25 @@ def test_missing_items_share_the_placeholder_and_teach_nothing_else() -> None:
 
 def test_every_modality_gets_a_projection() -> None:
     data = with_words()
-    made = modality_projections(data, 6)
-    assert list(made) == list(data.modalities)
-    assert all(module().shape == (20, 6) for module in made.values())
+    projections = modality_projections(data, 6)
+    assert list(projections) == list(data.modalities)
+    assert all(module().shape == (20, 6) for module in projections.values())
 
 
 def test_neighbours_by_words_are_those_of_the_cosine_without_centring() -> None:
-    one = bag(num_words=40)
-    unit = torch.nn.functional.normalize(dense(one), dim=1)
+    words = bag(num_words=40)
+    unit = torch.nn.functional.normalize(dense(words), dim=1)
     similarity = unit @ unit.T
     similarity.fill_diagonal_(0.0)
     best = similarity.topk(3, dim=1)
     wanted = best.indices.masked_fill(best.values <= 0, -1)
-    assert torch.equal(nearest_bags(one, num_neighbors=3, chunk=6), wanted)
-    assert (nearest_bags(one, num_neighbors=3)[4] == -1).all()
+    assert torch.equal(nearest_bags(words, num_neighbors=3, chunk=6), wanted)
+    assert (nearest_bags(words, num_neighbors=3)[4] == -1).all()
 
 
 def test_dense_neighbours_leave_out_what_is_missing() -> None:
     table = dense(bag(num_words=40))
     has = table.ne(0).any(dim=1)
-    found = nearest_items(table, has, num_neighbors=3)
-    assert (found[4] == -1).all()
-    assert not (found == 4).any()
+    neighbours = nearest_items(table, has, num_neighbors=3)
+    assert (neighbours[4] == -1).all()
+    assert not (neighbours == 4).any()

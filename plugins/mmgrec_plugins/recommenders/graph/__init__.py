@@ -1,1 +1,1 @@
-"""TODO."""
+"""Recommenders that read interactions alone: factors, and convolutions over the graph of users and items."""

@@ -75,8 +75,8 @@ class GATNetwork(RankingNetwork):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         x = torch.cat([self.user, self.item])
-        for place, layer in enumerate(self.layers):
-            x = layer(F.elu(x) if place else x, self.edges)
+        for depth, layer in enumerate(self.layers):
+            x = layer(F.elu(x) if depth else x, self.edges)
         return x[: self.num_users], x[self.num_users :]
 
 
@@ -93,5 +93,6 @@ class GAT(FactorRecommender):
                 [f"dim {dim} cannot be shared equally by {self.num_heads} heads"],
                 where="gat",
                 remedy="take a dim that is a multiple of num_heads",
+                code="recommenders.dim-not-divisible",
             )
         return GATNetwork(data, dim=dim, num_layers=self.num_layers, num_heads=self.num_heads)

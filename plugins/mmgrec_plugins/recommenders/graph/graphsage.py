@@ -49,9 +49,9 @@ class GraphSAGENetwork(RankingNetwork):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         x = torch.cat([self.user, self.item])
-        for place, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
+        for depth, (own, neighbours) in enumerate(zip(self.own, self.neighbours, strict=True)):
             x = own(x) + neighbours(self.mean @ x)
-            if place + 1 < len(self.own):
+            if depth + 1 < len(self.own):
                 x = F.leaky_relu(x)
         return x[: self.num_users], x[self.num_users :]
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Recommenders that read the features of items beside the interactions."""

@@ -80,7 +80,7 @@ class BM3Network(RankingNetwork):
         """Reconstruction and alignment; user and item are h."""
         h_u, h_i = F.embedding(batch.user, user), F.embedding(batch.item, item)
         target_u, target_i = self._target(h_u), self._target(h_i)
-        found = _apart(self.predictor(h_u), target_i) + _apart(self.predictor(h_i), target_u)
+        reconstruction = _apart(self.predictor(h_u), target_i) + _apart(self.predictor(h_i), target_u)
         between, within = [], []
         for projection in self.projections.values():
             h_m = F.embedding(batch.item, projection())
@@ -89,7 +89,7 @@ class BM3Network(RankingNetwork):
             between.append((_apart(predicted, target_i) * known).mean())
             within.append((_apart(predicted, self._target(h_m)) * known).mean())
         return {
-            "reconstruction": found.mean(),
+            "reconstruction": reconstruction.mean(),
             "between": self.modal_weight * torch.stack(between).sum(),
             "within": self.modal_weight * torch.stack(within).sum(),
         }

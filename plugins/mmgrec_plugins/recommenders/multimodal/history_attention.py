@@ -26,7 +26,7 @@ _BLOCK = 1 << 18  # attention weights of a block of users, at most
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Histories:
-    """The items that each user's encoder reads: all of his training items, or a random part of them."""
+    """The items that each user's encoder reads: all of their training items, or a random part of them."""
 
     offsets: Tensor  # [num_users + 1] int64
     item: Tensor  # [N] int64
@@ -38,17 +38,17 @@ class Histories:
             return cls(offsets=train.offsets, item=train.item)
         key = torch.rand(len(train), generator=generator, dtype=torch.float64)
         order = (train.user + key).argsort()  # by user, then at random
-        place = torch.arange(len(train)) - train.offsets[train.user]
+        rank = torch.arange(len(train)) - train.offsets[train.user]
         kept = train.user_degree.clamp_max(max_length)
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
-        return cls(offsets=offsets, item=train.item[order][place < max_length])
+        return cls(offsets=offsets, item=train.item[order][rank < max_length])
 
     def padded(self, users: Tensor) -> Tensor:
         """``[B, most]`` int64, filled up on the right with -1; ``most`` at least 1."""
         first, length = self.offsets[users], self.offsets[users + 1] - self.offsets[users]
-        place = torch.arange(max(1, int(length.max())))
-        items = self.item[(first[:, None] + place).clamp_max(max(self.item.numel() - 1, 0))]
-        return torch.where(place < length[:, None], items, -1)
+        column = torch.arange(max(1, int(length.max())))
+        items = self.item[(first[:, None] + column).clamp_max(max(self.item.numel() - 1, 0))]
+        return torch.where(column < length[:, None], items, -1)
 
 
 def blocks(histories: Histories, users: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -68,7 +68,7 @@ def blocks(histories: Histories, users: Tensor) -> Iterator[tuple[Tensor, Tensor
 class LightAttention(nn.Module):
     """One layer: ``LN(softmax((x + p) M (x + p)^T / sqrt(D)) x V + c)``; no residual, no feed-forward network.
 
-    The place of the user, before his items, is an argument of its own. Keys may be any of the inputs that are kept.
+    The place of the user, before their items, is an argument of its own. Keys may be any of the inputs that are kept.
     """
 
     def __init__(self, dim: int, dropout: float) -> None:

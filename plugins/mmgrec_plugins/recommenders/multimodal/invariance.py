@@ -46,10 +46,12 @@ class Frozen:
     negative_weight: float  # of UltraGCN's loss
 
     @classmethod
-    def of(cls, train: Interactions, found: Representations, content: Tensor, negative_weight: float) -> Frozen:
+    def of(
+        cls, train: Interactions, representations: Representations, content: Tensor, negative_weight: float
+    ) -> Frozen:
         """From the representations of a trained UltraGCN, users and items ``[., 2 D]``."""
-        item = found.item[:, : found.dim // 2]
-        return cls(train=train, user=found.user, item=item, content=content, negative_weight=negative_weight)
+        item = representations.item[:, : representations.dim // 2]
+        return cls(train=train, user=representations.user, item=item, content=content, negative_weight=negative_weight)
 
     @property
     def dim(self) -> int:

@@ -8,7 +8,7 @@ these accidents differ, and features are kept as far as they predict alike in al
 - **Invariant features.** A projection W and the gates m of features, by
   ``mean_e L_e + alpha |Var_e(grad_W L_e) * m|^2 + lambda |mu|^2`` with ``m = clamp(mu + 1/2 + noise, 0, 1)``.
 
-Then UltraGCN is trained on ``m * x`` (`_ultragcn` has its equations).
+Then UltraGCN is trained on ``m * x`` (`ultragcn` has its equations).
 
 Decisions:
 
@@ -124,7 +124,7 @@ class InvRL(FactorRecommender):
     def _backbone(
         self, content: Tensor, *, dim: tuple[int, ...] | None = None, regularization: tuple[float, ...] | None = None
     ) -> UltraGCN:
-        common = {one.name: getattr(self, one.name) for one in fields(FactorRecommender)}
+        common = {setting.name: getattr(self, setting.name) for setting in fields(FactorRecommender)}
         common |= {"dim": dim or self.dim, "regularization": regularization or self.regularization}
         return UltraGCN(
             **common, content=content, negative_weight=self.negative_weight, projection_decay=self.projection_decay

@@ -105,9 +105,9 @@ class LatticeNetwork(RankingNetwork):
         hidden = self.item
         for _ in range(self.num_item_layers):
             parts = []
-            for place, (name, (neighbor, weight)) in enumerate(edges.items()):
+            for index, (name, (neighbor, weight)) in enumerate(edges.items()):
                 learnt = F.embedding_bag(neighbor, hidden, per_sample_weights=weight, mode="sum")
-                parts.append(share[place] * (self.kept * (self.original[name] @ hidden) + (1.0 - self.kept) * learnt))
+                parts.append(share[index] * (self.kept * (self.original[name] @ hidden) + (1.0 - self.kept) * learnt))
             hidden = torch.stack(parts).sum(0)
         if self.training:
             self.constant = self._frozen(edges, share)

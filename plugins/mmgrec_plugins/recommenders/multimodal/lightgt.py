@@ -1,10 +1,10 @@
 """LightGT (Wei et al., "LightGT: A Light Graph Transformer for Multimedia Recommendation", SIGIR 2023).
 
 - Collaborative part: ``x_u, x_i = LightGCN(e)`` and ``y = x_u . x_i``.
-- For each modality m a Transformer over the set {user, items of his history} with inputs ``z_u`` (free, shared by the
+- For each modality m a Transformer over the set {user, items of their history} with inputs ``z_u`` (free, shared by the
   modalities) and ``v_i^m = W_m f_i + b_m``. In layer l the positions ``p^l = sigma(P_m g^l)``, of users and items
   alike, come from LightGCN; they are added to queries and keys, not to values. A layer is attention and a norm alone
-  (`_history_attention`). ``s_u^m = leaky(D_m out_u + d_m)``.
+  (`history_attention`). ``s_u^m = leaky(D_m out_u + d_m)``.
 - ``y_ui = w x_u . x_i + (1 - w) sum_m s_u^m . v_i^m``, BPR, L2 regularization. With the softmax in place of BPR the
   cosine is that of all parts side by side.
 
@@ -124,15 +124,15 @@ class LightGTNetwork(RankingNetwork):
 
         The loss needs the histories of its own users alone, so that training leaves the encoders to `compared`.
         """
-        x, places = self._collaborative()
+        x, positions = self._collaborative()
         num_users = self.user.shape[0]
         if self.training:
-            both = torch.cat([x, *places], dim=1)
+            both = torch.cat([x, *positions], dim=1)
             return both[:num_users], both[num_users:]
         wanted, shown = self._modal(
             torch.arange(num_users, device=x.device),
-            [place[:num_users] for place in places],
-            [place[num_users:] for place in places],
+            [position[:num_users] for position in positions],
+            [position[num_users:] for position in positions],
             self.whole,
         )
         return self._weighed(x[:num_users], wanted), torch.cat([x[num_users:], *shown], dim=1)
@@ -144,14 +144,16 @@ class LightGTNetwork(RankingNetwork):
         readers, which = torch.unique(batch.user, return_inverse=True)
         few = 2 * batch.user.numel() <= len(self.train_part)
         hidden = batch.user * self.item.shape[0] + batch.item if self.hide_targets and few else None
-        wanted, shown = self._modal(readers, [one[readers] for one in place_user], place_item, self.read, hidden)
+        wanted, shown = self._modal(
+            readers, [vectors[readers] for vectors in place_user], place_item, self.read, hidden
+        )
         table = torch.cat([x_i, *shown], dim=1)
-        whole = self._weighed(F.embedding(batch.user, x_u), [F.embedding(which, one) for one in wanted])
+        whole = self._weighed(F.embedding(batch.user, x_u), [F.embedding(which, vectors) for vectors in wanted])
         return whole, F.embedding(batch.item, table), F.embedding(batch.negative, table)
 
     def _weighed(self, x: Tensor, wanted: list[Tensor]) -> Tensor:
         """``[w x_u, (1 - w) s_u^m ..]``"""
-        return torch.cat([self.id_weight * x, *((1.0 - self.id_weight) * one for one in wanted)], dim=1)
+        return torch.cat([self.id_weight * x, *((1.0 - self.id_weight) * vectors for vectors in wanted)], dim=1)
 
     def _collaborative(self) -> tuple[Tensor, list[Tensor]]:
         """LightGCN's x, and ``g^1 .. g^L``, each ``[U + I, D]``, users first."""
@@ -175,7 +177,7 @@ class LightGTNetwork(RankingNetwork):
 
         Interactions ``user * I + item`` in `hidden` are not read.
         """
-        batches = [(place.to(users.device), items.to(users.device)) for place, items in blocks(histories, users.cpu())]
+        batches = [(index.to(users.device), items.to(users.device)) for index, items in blocks(histories, users.cpu())]
         if hidden is not None:
             keys = [users[chosen, None] * self.item.shape[0] + items for chosen, items in batches]
             batches = [
@@ -186,11 +188,15 @@ class LightGTNetwork(RankingNetwork):
         for encoder in self.encoders.values():
             assert isinstance(encoder, ModalityEncoder)
             table = encoder.projection()
-            item_positions = [torch.sigmoid(encoder.place(one)) for one in place_item]
-            user_positions = [torch.sigmoid(encoder.place(one)) for one in place_user]
+            item_positions = [torch.sigmoid(encoder.place(position)) for position in place_item]
+            user_positions = [torch.sigmoid(encoder.place(position)) for position in place_user]
             parts = [
                 encoder(
-                    self.reader[users[chosen]], items, table, [one[chosen] for one in user_positions], item_positions
+                    self.reader[users[chosen]],
+                    items,
+                    table,
+                    [position[chosen] for position in user_positions],
+                    item_positions,
                 )
                 for chosen, items in batches
             ]

@@ -1,6 +1,6 @@
 """MMGCN, a graph of users and items for each modality (Wei et al., ACM Multimedia 2019).
 
-In modality m an item starts from its features, ``x_i = W_m f_i``, and a user from a free vector, his preference; both
+In modality m an item starts from its features, ``x_i = W_m f_i``, and a user from a free vector, the preference; both
 are normalized. All modalities share one table of id vectors. Layer after layer, for users and items alike ::
 
     h   = LeakyReLU( W1 mean_{w in N(v)} x_w )                      what the neighbours say

@@ -13,16 +13,17 @@ __all__ = ["free_table", "propagated", "require_modalities", "user_item_graph"]
 
 
 def require_modalities(data: Dataset) -> None:
-    """Raise.
+    """Refuse data that have neither a dense nor a sparse modality.
 
     Raises:
-        DataError: if the data have neither a dense nor a sparse modality.
+        DataError: if they have none.
     """
     if not data.modalities:
         raise DataError(
             "there are no features, and this recommender is about them",
             where=data.name,
             remedy="add features/<modality>.npy, or take lightgcn",
+            code="recommenders.no-modalities",
         )
 
 

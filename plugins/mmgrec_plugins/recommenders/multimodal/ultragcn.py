@@ -66,9 +66,9 @@ def ultra_loss(
         of_user, of_item, of_negative: factors of beta, ``[B]``, ``[B]``, ``[N]``.
         weight: w.
     """
-    found = (1.0 + of_user * of_item) * F.softplus(-positive)
+    wanted = (1.0 + of_user * of_item) * F.softplus(-positive)
     refused = (1.0 + of_user[:, None] * of_negative) * F.softplus(negative)
-    return found + weight * refused.mean(1)
+    return wanted + weight * refused.mean(1)
 
 
 class UltraGCNNetwork(RankingNetwork):

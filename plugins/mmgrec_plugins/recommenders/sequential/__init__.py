@@ -1,1 +1,1 @@
-"""TODO."""
+"""Recommenders that read a user's items in the order of time."""

@@ -35,11 +35,13 @@ from mmgrec_plugins.recommenders.sequential.sequences import (
     history_from,
     history_state,
     last_items,
+    load_network,
+    network_state,
     require_order,
     window_batches,
 )
 
-__all__ = ["SASRec"]
+__all__ = ["FittedSASRec", "SASRec", "SASRecNetwork", "SASRecTask"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +66,23 @@ class SASRec(Recommender):
             DataError: if the interactions have no times.
         """
         require_order(data, "SASRec")
-        fitted = self._untrained(data.train, context)
+        fitted = self.untrained(data.train, context)
         recall = ValidationRecall(
             data, max_users=self.training.validation_users, generator=context.generator("validation users")
         )
-        train(_SASRecTask(fitted, recall), self.training, context, "train")
+        train(SASRecTask(fitted, recall), self.training, context, "train")
         return fitted
 
     def restore(self, state: dict[str, Tensor]) -> FittedSASRec:
         """The fitted model again, from its `state`."""
-        fitted = self._untrained(history_from(state), Context())
-        prefix = "network."
-        fitted.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        fitted = self.untrained(history_from(state), Context())
+        load_network(fitted.network, state)
         return fitted
 
-    def _untrained(self, history: Interactions, context: Context) -> FittedSASRec:
+    def untrained(self, history: Interactions, context: Context) -> FittedSASRec:
+        """With first weights drawn from the context; the history is what it reads."""
         with seeded(context.generator("network")):
-            network = _SASRecNetwork(self, history.num_items)
+            network = SASRecNetwork(self, history.num_items)
         return FittedSASRec(method=self, network=network.to(context.device).eval(), history=history)
 
 
@@ -89,7 +91,7 @@ class FittedSASRec(FittedRecommender):
     """Ranks by the state after the user's last item."""
 
     method: SASRec
-    network: _SASRecNetwork
+    network: SASRecNetwork
     history: Interactions  # what is read
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
@@ -107,10 +109,12 @@ class FittedSASRec(FittedRecommender):
         return replace(self, history=history)
 
     def state(self) -> dict[str, Tensor]:
-        return history_state(self.history) | {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        return history_state(self.history) | network_state(self.network)
 
 
-class _SASRecNetwork(nn.Module):
+class SASRecNetwork(nn.Module):
+    """Vectors of items and places, and causal blocks above them."""
+
     def __init__(self, settings: SASRec, num_items: int) -> None:
         super().__init__()
         self.item = nn.Embedding(num_items + 1, settings.dim, padding_idx=num_items)
@@ -147,7 +151,7 @@ class _SASRecNetwork(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
 
-class _SASRecTask(Task[Tensor]):
+class SASRecTask(Task[Tensor]):
     """Every place of every training sequence predicts the item after it."""
 
     def __init__(self, fitted: FittedSASRec, recall: ValidationRecall) -> None:

@@ -1,6 +1,5 @@
-"""What recommenders of ordered histories share: the demand for an order, batches, windows, attention under a mask.
-
-Knows neither their networks nor their losses.
+"""What recommenders of ordered histories share: the demand for an order, batches, windows, attention under a mask,
+and how a history and a network are stored and restored.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ __all__ = [
     "history_from",
     "history_state",
     "last_items",
+    "load_network",
+    "network_state",
     "require_order",
     "window_batches",
     "windows",
@@ -60,6 +61,7 @@ def require_order(data: Dataset, name: str) -> None:
             f"the order of the interactions is not known, and {name} learns from nothing else",
             where=data.name,
             remedy="give timestamps (and a split that follows them), or take another recommender",
+            code="recommenders.no-times",
         )
 
 
@@ -83,8 +85,8 @@ def window_batches(
     for pool in torch.split(order, size * _POOL):
         by_length = pool[train.user_degree[pool].argsort(stable=True)]
         batches.extend(torch.split(by_length, size))
-    for place in torch.randperm(len(batches), generator=generator):
-        yield batches[place], windows(train, batches[place], length, generator)
+    for index in torch.randperm(len(batches), generator=generator):
+        yield batches[index], windows(train, batches[index], length, generator)
 
 
 def windows(train: Interactions, users: Tensor, length: int, generator: torch.Generator) -> Tensor:
@@ -99,8 +101,8 @@ def windows(train: Interactions, users: Tensor, length: int, generator: torch.Ge
         return whole
     spare = (degree - length).clamp_min(0)
     left_out = (torch.rand(users.numel(), generator=generator) * (spare + 1)).long()  # of the newest
-    place = torch.arange(most - length, most) - left_out[:, None]
-    return whole.gather(1, place)
+    column = torch.arange(most - length, most) - left_out[:, None]
+    return whole.gather(1, column)
 
 
 def last_items(history: Interactions, users: Tensor, length: int) -> Tensor:
@@ -130,6 +132,17 @@ def history_from(state: Mapping[str, Tensor]) -> Interactions:
         num_users=num_users,
         num_items=num_items,
     )
+
+
+def network_state(network: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a fitted recommender's network, as its `state` names them."""
+    return {f"network.{name}": value for name, value in network.state_dict().items()}
+
+
+def load_network(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put the values of `network_state` back into a network of the same shape."""
+    prefix = "network."
+    network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
 
 class _Attention(nn.Module):

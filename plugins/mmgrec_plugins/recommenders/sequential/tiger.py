@@ -5,7 +5,7 @@ Decisions:
 - Tokens (its Sec. 3.1): the residual-quantized autoencoder of the features alone, three levels of 256, and a last token
   that tells items with equal tokens apart, kept in the history as in the output. The other kind of codes is residual
   k-means of the features themselves.
-- Network (Sec. 3.2): see `_tiger_network`. Smaller than the paper's; the encoder is causal, so that one pass over a
+- Network (Sec. 3.2): see `tiger_network`. Smaller than the paper's; the encoder is causal, so that one pass over a
   user's history serves several targets. The token of the user, one of 2,000 by hashing, is a setting and off.
 - Training: of each user, at each step, some places are drawn; each one's item is to be written after the items before
   it. Cross-entropy over the whole vocabulary of each level.
@@ -38,12 +38,14 @@ from mmgrec_plugins.recommenders.sequential.sequences import (
     history_from,
     history_state,
     last_items,
+    load_network,
+    network_state,
     require_order,
     window_batches,
 )
 from mmgrec_plugins.recommenders.sequential.tiger_network import HistoryMemory, TokenNetwork, TokenStepper
 
-__all__ = ["TIGER", "FittedTIGER", "TIGERTraining"]
+__all__ = ["TIGER", "FittedTIGER", "TIGERTask", "TIGERTraining"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +93,14 @@ class TIGER(Recommender):
         require_order(data, "TIGER")
         codes = self._codes(data, context.within("quantizer"))
         rec_ids = self.collisions.resolve(codes, data.train.item_degree, context.within("collisions"))
-        fitted = self._untrained(rec_ids, data.train, context)
+        fitted = self.untrained(rec_ids, data.train, context)
         recall = ValidationRecall(
             data,
             max_users=self.training.validation_users,
             generator=context.generator("validation users"),
             batch_size=256,
         )
-        train(_TIGERTask(fitted, recall), self.training, context, "train")
+        train(TIGERTask(fitted, recall), self.training, context, "train")
         return fitted
 
     def _codes(self, data: Dataset, context: Context) -> Codes:
@@ -118,12 +120,12 @@ class TIGER(Recommender):
         """The fitted model again, from its `state`."""
         sizes = tuple(state["rec_ids.level_sizes"].tolist())
         rec_ids = RecIDTable(token=state["rec_ids.token"], level_sizes=sizes)
-        fitted = self._untrained(rec_ids, history_from(state), Context())
-        prefix = "network."
-        fitted.network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        fitted = self.untrained(rec_ids, history_from(state), Context())
+        load_network(fitted.network, state)
         return fitted
 
-    def _untrained(self, rec_ids: RecIDTable, history: Interactions, context: Context) -> FittedTIGER:
+    def untrained(self, rec_ids: RecIDTable, history: Interactions, context: Context) -> FittedTIGER:
+        """With first weights drawn from the context; the history is what it reads."""
         trie = Trie.of(rec_ids)
         shape = NetworkSettings(
             dim=self.dim,
@@ -176,7 +178,7 @@ class FittedTIGER(FittedRecommender):
             "rec_ids.token": self.rec_ids.token,
             "rec_ids.level_sizes": torch.tensor(self.rec_ids.level_sizes),
             **history_state(self.history),
-            **{f"network.{name}": value for name, value in self.network.state_dict().items()},
+            **network_state(self.network),
         }
 
 
@@ -188,7 +190,7 @@ class _Batch:
     real: Tensor  # [B, P] bool: True = there is a target, with an item before it
 
 
-class _TIGERTask(Task[_Batch]):
+class TIGERTask(Task[_Batch]):
     """Some places of every training sequence are targets: their items are written after the items before them."""
 
     def __init__(self, fitted: FittedTIGER, recall: ValidationRecall) -> None:

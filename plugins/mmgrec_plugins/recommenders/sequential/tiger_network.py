@@ -10,7 +10,7 @@ Decisions:
   and here of cross-attention too, where the distance is to the place of the item that is written.
 - Each level has a vocabulary of its own; encoder and decoder network share the vectors of tokens.
 
-Knows Rec-IDs as rows of tokens; how they are made and searched is not its business.
+`tiger` makes the Rec-IDs that are rows of tokens here, and searches with `TokenStepper`.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class TokenNetwork(nn.Module):
     def _self_mask(self, real: Tensor) -> Tensor:
         """``[B, H, S, S]``: biases of distances; -inf for later items, padding, and for the user's token all but it."""
         T, L = real.shape[1], self.num_levels
-        place = torch.arange(T * L, device=real.device)
-        distance = place[:, None] - place  # of a token from another; negative: later
-        seen = place[:, None] // L >= place // L
+        position = torch.arange(T * L, device=real.device)
+        distance = position[:, None] - position  # of a token from another; negative: later
+        seen = position[:, None] // L >= position // L
         row = F.pad((distance + L).clamp_min(1), (1, 0, 1, 0))  # 0: the user's token
         seen = F.pad(seen, (1, 0, 1, 0))
         seen[:, 0] = True
@@ -128,8 +128,8 @@ class TokenNetwork(nn.Module):
             ``[B, H, P, S]`` float: biases, and -inf for padding and for what is not before that place.
         """
         L = self.num_levels
-        place = torch.arange(real.shape[1] * L, device=real.device)
-        distance = column[..., None] * L - place  # [B, P, T * L], 1 = the token just before
+        position = torch.arange(real.shape[1] * L, device=real.device)
+        distance = column[..., None] * L - position  # [B, P, T * L], 1 = the token just before
         allowed = (distance > 0) & real.repeat_interleave(L, dim=1)[:, None]
         # Row 0: the user's token
         bias: Tensor = self.cross_bias(F.pad(distance.clamp_min(0), (1, 0))).permute(0, 3, 1, 2)

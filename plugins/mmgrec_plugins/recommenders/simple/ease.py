@@ -20,7 +20,7 @@ __all__ = ["EASE"]
 
 @dataclass(frozen=True, kw_only=True)
 class EASE(Recommender):
-    """B minimises |X - X B|² + l2 |B|² with a zero diagonal; a user's scores are the sum of his items' rows of B."""
+    """B minimises |X - X B|² + l2 |B|² with a zero diagonal; a user's scores are the sum of their items' rows of B."""
 
     l2: Annotated[float, Gt(0)] = 200.0  # λ
     max_items: Annotated[int, Ge(1)] = 20_000  # B is dense: 4 bytes x items², three times that while fitting
@@ -30,6 +30,7 @@ class EASE(Recommender):
             raise SettingsError(
                 [f"EASE would need {data.num_items}² weights, but max_items is {self.max_items}"],
                 remedy="use itemknn, or raise max_items",
+                code="recommenders.too-many-items",
             )
         weight = ease_weights(data.train, l2=self.l2, device=context.device)
         return FittedEASE(weight=weight, history=data.train)

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from mmgrec.data.dataset import Bag, Dataset
+from mmgrec.data import Bag, Dataset
 from mmgrec.errors import DataError
-from mmgrec.evaluation.harness import evaluate
-from mmgrec.evaluation.report import Defects
+from mmgrec.evaluation import Defects, evaluate
 from mmgrec.interfaces import Context, Recommender, Silent
 from mmgrec.synthetic import checkerboard, planted
 from mmgrec.testing import same
@@ -38,6 +37,8 @@ TINY = planted(
     num_users=12, num_items=10, mean_interactions=5, modalities={"visual": 4, "text": 3}, missing=0.2, seed=1
 )
 SMALL: dict[str, Any] = {"dim": (16,), "epochs": 40, "batch_size": 1000, "regularization": (1e-2,)}
+#: One fit's luck differs from machine to machine by more than what is asked of it.
+SEVERAL = (1, 2, 3)
 SHORT: dict[str, Any] = {"dim": (8,), "epochs": 3, "regularization": (1e-2,)}
 
 
@@ -51,11 +52,11 @@ class Heard(Silent):
         self.notes.append(text)
 
 
-def recall(recommender: Recommender, data: Dataset, top_k: int = 10) -> float:
-    """On the test part, fitted with seed 1; its lists must be in order."""
-    report = evaluate(recommender.fit(data, Context(seed=1)), data, top_k=(top_k,))
-    assert report.defects == Defects()
-    return report.metrics[f"recall@{top_k}"]
+def recall(recommender: Recommender, data: Dataset, top_k: int = 10, seeds: tuple[int, ...] = (1,)) -> float:
+    """On the test part, the mean over fits with these seeds; the lists must be in order."""
+    reports = [evaluate(recommender.fit(data, Context(seed=seed)), data, top_k=(top_k,)) for seed in seeds]
+    assert all(report.defects == Defects() for report in reports)
+    return sum(report.metrics[f"recall@{top_k}"] for report in reports) / len(reports)
 
 
 def shuffled(data: Dataset) -> Dataset:
@@ -73,7 +74,7 @@ def drawn(module: torch.nn.Module, seed: int = 0) -> None:
 
 
 def learns_far_more_than_popularity(recommender: Recommender) -> None:
-    assert recall(recommender, DATA) > 1.25 * recall(Popularity(), DATA)
+    assert recall(recommender, DATA, seeds=SEVERAL) > 1.25 * recall(Popularity(), DATA)
 
 
 def learns_from_the_features(recommender: Recommender) -> None:
@@ -120,5 +121,6 @@ def makes_do_with_a_sparse_modality(recommender: Recommender) -> None:
 
 
 def says_that_there_are_no_features(recommender: Recommender) -> None:
-    with pytest.raises(DataError, match="there are no features"):
+    with pytest.raises(DataError) as error:
         recommender.fit(replace(DATA, features={}), Context())
+    assert error.value.code == "recommenders.no-modalities"

@@ -35,7 +35,7 @@ class There(Tensor):
 
     @staticmethod
     def __new__(cls, here: Tensor) -> There:
-        made: There = Tensor._make_wrapper_subclass(
+        tensor: There = Tensor._make_wrapper_subclass(
             cls,
             here.size(),
             strides=here.stride(),
@@ -44,7 +44,7 @@ class There(Tensor):
             layout=here.layout,
             device=DEVICE,
         )
-        return made
+        return tensor
 
     def __init__(self, here: Tensor) -> None:
         self.here = here
@@ -95,16 +95,16 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not (goes_there or (there and target is None)):
         return out
     known = {id(x.here): x for x in there}  # what an operation in place gives back
-    found, outer = tree_flatten(out)
-    return tree_unflatten([known.get(id(x), There(x)) if isinstance(x, Tensor) else x for x in found], outer)
+    results, outer = tree_flatten(out)
+    return tree_unflatten([known.get(id(x), There(x)) if isinstance(x, Tensor) else x for x in results], outer)
 
 
 @contextmanager
 def elsewhere() -> Iterator[torch.device]:
     """Within the block there is the device. torch's sparse products and fused optimizers are told of it."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in ("torch.utils._foreach_utils", "torch.optim.adam", "torch.optim.adamw", "torch.optim.optimizer"):
-            module = importlib.import_module(place)
+        for name in ("torch.utils._foreach_utils", "torch.optim.adam", "torch.optim.adamw", "torch.optim.optimizer"):
+            module = importlib.import_module(name)
             if hasattr(module, "_get_fused_kernels_supported_devices"):
                 patch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["cpu", DEVICE.type])
         _on_values(patch, sparse.FixedMatrix, "times")

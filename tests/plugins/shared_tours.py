@@ -8,9 +8,8 @@ from typing import Any, cast
 
 import torch
 
-from mmgrec.data.dataset import Dataset, Interactions
-from mmgrec.evaluation.harness import evaluate
-from mmgrec.evaluation.report import Defects
+from mmgrec.data import Dataset, Interactions
+from mmgrec.evaluation import Defects, evaluate
 from mmgrec.interfaces import Context, FittedRecommender, Recommender
 from mmgrec.synthetic import tours
 from mmgrec_plugins.quantizers.autoencoder import AutoencoderSettings
@@ -50,9 +49,9 @@ def fitted(name: str) -> FittedRecommender:
 
 
 def quick(name: str, **settings: object) -> Recommender:
-    one = KINDS[name]
-    training = dataclasses.replace(one.training, epochs=3)  # type: ignore[attr-defined]
-    return cast(Recommender, dataclasses.replace(one, training=training, **settings))  # type: ignore[type-var]
+    recommender = KINDS[name]
+    training = dataclasses.replace(recommender.training, epochs=3)  # type: ignore[attr-defined]
+    return cast(Recommender, dataclasses.replace(recommender, training=training, **settings))  # type: ignore[type-var]
 
 
 def recall(model: FittedRecommender, data: Dataset, top_k: int = 1) -> float:
