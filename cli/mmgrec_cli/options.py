@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+    from mmgrec.errors import Problem
     from mmgrec.runs import Experiment
 
 __all__ = [
@@ -143,7 +144,7 @@ def experiment_of(given: Given | None = None, *, seed: int | None = None, mask: 
         labels = list(dict.fromkeys(label.strip() for label in given.baselines.split(",") if label.strip()))
         known = base.get("baselines", {})
         base["baselines"] = {label: known.get(label, {}) if isinstance(known, dict) else {} for label in labels}
-    problems: list[str] = []
+    problems: list[Problem] = []
     over = merge(apply_sets(given.sets, parts=SECTIONS, problems=problems), flags)
     return Experiment.of(base, over=over, problems=problems)
 

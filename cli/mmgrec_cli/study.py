@@ -11,6 +11,7 @@ import typer
 from mmgrec_cli import options, render
 
 if TYPE_CHECKING:
+    from mmgrec.errors import Problem
     from mmgrec.studies import CellJob, Study
 
 __all__ = ["study"]
@@ -129,7 +130,7 @@ def _study_of(
         )
     from mmgrec.studies import COMMON, Study
 
-    problems: list[str] = []
+    problems: list[Problem] = []
     flags: dict[str, Any] = {key: name for key, name in (("mask", mask), ("against", against)) if name}  # Any: TOML
     flags |= {key: count for key, count in (("seeds", seeds), ("grid_size", grid_size)) if count is not None}
     over = merge(apply_sets(sets, parts=(*COMMON, "data", "models", "tune"), problems=problems), flags)

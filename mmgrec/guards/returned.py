@@ -53,7 +53,7 @@ def checked_data(loaded: object, part: object) -> Dataset:
         for side, number, limit in (("user", rows.user, loaded.num_users), ("item", rows.item, loaded.num_items)):
             if number.numel() and not 0 <= int(number.min()) <= int(number.max()) < limit:
                 sentence = f"the {name} part names {side}s beyond the {limit} that there are"
-                raise _error(part, sentence, "guards.out-of-range")
+                raise _error(part, sentence, code="guards.out-of-range")
     return loaded
 
 
@@ -152,20 +152,20 @@ def checked_definition(metric: Metric) -> str:
     return formula
 
 
-def _error(part: object, sentence: str, code: str) -> PluginError:
+def _error(part: object, sentence: str, *, code: str) -> PluginError:
     return PluginError(sentence, where=origin(type(part)), remedy=_REMEDY, code=code)
 
 
 def _wrong_type(part: object, sentence: str) -> PluginError:
-    return _error(part, sentence, "guards.wrong-type")
+    return _error(part, sentence, code="guards.wrong-type")
 
 
 def _wrong_shape(part: object, sentence: str) -> PluginError:
-    return _error(part, sentence, "guards.wrong-shape")
+    return _error(part, sentence, code="guards.wrong-shape")
 
 
 def _not_finite(part: object, sentence: str) -> PluginError:
-    return _error(part, sentence, "guards.not-finite")
+    return _error(part, sentence, code="guards.not-finite")
 
 
 def _kind(value: object) -> str:

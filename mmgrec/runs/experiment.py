@@ -82,7 +82,7 @@ class Experiment:
         *,
         over: Settings | None = None,
         registry: Registry | None = None,
-        problems: Sequence[str] = (),
+        problems: Sequence[Problem] = (),
     ) -> Experiment:
         """Check values and load the plugins they name.
 
@@ -148,7 +148,7 @@ def preset_of(label: str) -> str:
     return label.removeprefix("mmgrec (").removesuffix(")")
 
 
-def _checked(config: Settings, problems: list[str]) -> dict[str, Any]:  # Any: TOML
+def _checked(config: Settings, problems: list[Problem]) -> dict[str, Any]:  # Any: TOML
     """The configuration with lists of names as tables, without unknown keys and misplaced values: those are told."""
     known = [field.name for field in dataclasses.fields(Options)]
     unknown = [key for key in config if key not in known and key not in SECTIONS]
@@ -182,7 +182,9 @@ def _is_table(value: object) -> bool:
 class _Maker:
     """Makes the parts of one Experiment and collects what is wrong with them."""
 
-    def __init__(self, config: dict[str, Any], over: dict[str, Any], registry: Registry, problems: list[str]) -> None:
+    def __init__(
+        self, config: dict[str, Any], over: dict[str, Any], registry: Registry, problems: list[Problem]
+    ) -> None:
         self.config = config
         self.over = over
         self.both = merge(config, over)
@@ -287,7 +289,7 @@ class _Maker:
             if plugin is None:
                 raise
             self.problems.append(
-                Problem(f"{plugin}: it cannot be made ({in_one_line(error)}); tell its author", "plugin.broken")
+                Problem(f"{plugin}: it cannot be made ({in_one_line(error)}); tell its author", "guards.part-failed")
             )
             return None
 

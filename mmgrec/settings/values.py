@@ -38,9 +38,7 @@ def default_of(field: dataclasses.Field[Any]) -> Any:  # Any: whatever the field
 # --------------------------------------------------------------------------- from text to values, and back
 
 
-def apply_sets(
-    sets: Iterable[str], *, parts: Iterable[str], problems: list[Problem] | list[str]
-) -> dict[str, dict[str, object]]:
+def apply_sets(sets: Iterable[str], *, parts: Iterable[str], problems: list[Problem]) -> dict[str, dict[str, object]]:
     """``["quantizer.codebook_size=256"]`` to ``{"quantizer": {"codebook_size": 256}}``.
 
     Values are TOML literals; anything else is a string. Later ones win.

@@ -26,7 +26,7 @@ class Maker:
     """Makes the parts of one Study and collects what is wrong with them."""
 
     def __init__(
-        self, config: Settings, registry: Registry, problems: list[str], lenient: bool, only: Sequence[str]
+        self, config: Settings, registry: Registry, problems: list[Problem], lenient: bool, only: Sequence[str]
     ) -> None:
         self.registry, self.problems, self.lenient, self.only = registry, problems, lenient, only
         self.absent: list[str] = []

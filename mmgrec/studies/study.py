@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from mmgrec.errors import SettingsError
+from mmgrec.errors import Problem, SettingsError
 from mmgrec.interfaces import Metric
 from mmgrec.registry import Registry
 from mmgrec.settings import Settings, merge
@@ -42,7 +42,7 @@ class Study:
         registry: Registry | None = None,
         lenient: bool = False,
         only: Sequence[str] = (),
-        problems: Sequence[str] = (),
+        problems: Sequence[Problem] = (),
     ) -> Study:
         """Check values and load the plugins they name.
 

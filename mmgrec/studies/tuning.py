@@ -22,7 +22,7 @@ __all__ = ["best_place", "grid_points", "tell_journal"]
 Table = dict[str, Any]  # Any: TOML
 
 
-def grid_points(grid: Settings | Sequence[Settings], size: int, where: str, problems: list[str]) -> list[Table]:
+def grid_points(grid: Settings | Sequence[Settings], size: int, where: str, problems: list[Problem]) -> list[Table]:
     """The grid's points in order; where there are more than `size`, a seeded draw of so many.
 
     Args:
@@ -39,7 +39,7 @@ def grid_points(grid: Settings | Sequence[Settings], size: int, where: str, prob
     return points
 
 
-def _combined(grid: Settings, where: str, problems: list[str]) -> list[Table]:
+def _combined(grid: Settings, where: str, problems: list[Problem]) -> list[Table]:
     lists = dict(flat(grid))
     wrong = [name for name, values in lists.items() if not isinstance(values, list | tuple) or not values]
     problems += [Problem(f"{where}.{name}: a list of values to try is needed", "studies.not-a-grid") for name in wrong]
@@ -48,7 +48,7 @@ def _combined(grid: Settings, where: str, problems: list[str]) -> list[Table]:
     return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
-def _listed(grid: Sequence[Settings], where: str, problems: list[str]) -> list[Table]:
+def _listed(grid: Sequence[Settings], where: str, problems: list[Problem]) -> list[Table]:
     points = [dict(flat(one)) for one in grid]
     first = set(points[0]) if points else set()
     for place, point in enumerate(points):

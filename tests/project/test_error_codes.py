@@ -19,16 +19,7 @@ TREES = (ROOT / "mmgrec", ROOT / "plugins" / "mmgrec_plugins", ROOT / "kernels" 
 ERRORS = {"UserError", "DataError", "RunError", "PluginError", "SettingsError"}
 CODE = re.compile(r"^[a-z-]+\.[a-z0-9-]+$")
 #: What is held: folders and files under the root.
-DONE = (
-    "mmgrec/data",
-    "mmgrec/folder",
-    "mmgrec/readers",
-    "mmgrec/recid",
-    "mmgrec/settings",
-    "mmgrec/storage",
-    "mmgrec/synthetic.py",
-    "plugins/mmgrec_plugins/datasets/folder.py",
-)
+DONE = ("mmgrec", "plugins", "kernels", "cli")
 DEFINITIONS = "mmgrec/errors.py"
 
 SOURCES = sorted(

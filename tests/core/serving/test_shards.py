@@ -94,8 +94,10 @@ def test_other_questions_are_refused(tmp_path: Path, told: Told) -> None:
     with pytest.raises(RunError) as error:
         written(tmp_path / "s", top_k=4)
     told("shards, begun for something else", error.value)
-    with pytest.raises(RunError, match="users is"):
+    with pytest.raises(RunError) as error:
         written(tmp_path / "s", users=USERS[1:])
+    assert error.value.code == "storage.made-otherwise"
+    assert "users is" in str(error.value)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(RunError) as error:
