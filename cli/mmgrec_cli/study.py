@@ -22,7 +22,9 @@ _EVERY = 30.0  # seconds between two lines on what is being done
 
 def study(
     name: Annotated[str, typer.Argument(help="A built-in study, or a TOML file.", metavar="NAME")] = "",
-    more: Annotated[list[Path], typer.Argument(help="Further data folders.", metavar="PATH...", hidden=True)] = [],  # noqa: B006
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="Further data folders.", metavar="PATH...", hidden=True)
+    ] = None,
     data: Annotated[
         list[Path], typer.Option("--data", help="Data folders; without them the study's own.", metavar="PATH...")
     ] = [],  # noqa: B006
@@ -61,7 +63,7 @@ def study(
                 [(row["study"], row["title"], len(row["models"])) for row in rows],
             )
         return
-    wanted = _study_of(name, [*data, *more], seeds, models, against, sets, mask, grid_size)
+    wanted = _study_of(name, [*data, *(more or ())], seeds, models, against, sets, mask, grid_size)
     chosen = str(options.device_of(device))
     folder = Path(out) if out else Path("studies") / wanted.name
     for model in wanted.absent:
