@@ -158,18 +158,18 @@ class _Watcher:
 
     def begun(self, job: CellJob) -> None:
         self._spoken[job.name] = time.monotonic()
-        render.note(f"[{job.place}/{job.total}] {job.name}")
+        render.note(f"[{job.number}/{job.total}] {job.name}")
 
     def progress(self, job: CellJob, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._spoken.get(job.name, now) >= _EVERY:
             self._spoken[job.name] = now
-            render.note(f"[{job.place}/{job.total}] {job.name}: {stage} {done}/{total}")
+            render.note(f"[{job.number}/{job.total}] {job.name}: {stage} {done}/{total}")
 
     def ended(self, job: CellJob, seconds: float, problem: str, left: float | None) -> None:
         what = f"failed: {problem}" if problem else f"done in {render.clock(seconds)}"
         rest = "" if left is None else f"; about {render.clock(left)} left"
-        render.note(f"[{job.place}/{job.total}] {job.name}: {what}{rest}")
+        render.note(f"[{job.number}/{job.total}] {job.name}: {what}{rest}")
 
     def note(self, text: str) -> None:
         render.note(text)
