@@ -22,7 +22,9 @@ _EVERY = 30.0  # seconds between two lines on what is being done
 
 def study(
     name: Annotated[str, typer.Argument(help="A built-in study, or a TOML file.", metavar="NAME")] = "",
-    more: Annotated[list[Path], typer.Argument(help="Further data folders.", metavar="PATH...", hidden=True)] = [],  # noqa: B006
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="Further data folders.", metavar="PATH...", hidden=True)
+    ] = None,
     data: Annotated[
         list[Path], typer.Option("--data", help="Data folders; without them the study's own.", metavar="PATH...")
     ] = [],  # noqa: B006
@@ -61,7 +63,7 @@ def study(
                 [(row["study"], row["title"], len(row["models"])) for row in rows],
             )
         return
-    wanted = _study_of(name, [*data, *more], seeds, models, against, sets, mask, grid_size)
+    wanted = _study_of(name, [*data, *(more or ())], seeds, models, against, sets, mask, grid_size)
     chosen = str(options.device_of(device))
     folder = Path(out) if out else Path("studies") / wanted.name
     for model in wanted.absent:
@@ -156,18 +158,18 @@ class _Watcher:
 
     def begun(self, job: CellJob) -> None:
         self._spoken[job.name] = time.monotonic()
-        render.note(f"[{job.place}/{job.total}] {job.name}")
+        render.note(f"[{job.number}/{job.total}] {job.name}")
 
     def progress(self, job: CellJob, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._spoken.get(job.name, now) >= _EVERY:
             self._spoken[job.name] = now
-            render.note(f"[{job.place}/{job.total}] {job.name}: {stage} {done}/{total}")
+            render.note(f"[{job.number}/{job.total}] {job.name}: {stage} {done}/{total}")
 
     def ended(self, job: CellJob, seconds: float, problem: str, left: float | None) -> None:
         what = f"failed: {problem}" if problem else f"done in {render.clock(seconds)}"
         rest = "" if left is None else f"; about {render.clock(left)} left"
-        render.note(f"[{job.place}/{job.total}] {job.name}: {what}{rest}")
+        render.note(f"[{job.number}/{job.total}] {job.name}: {what}{rest}")
 
     def note(self, text: str) -> None:
         render.note(text)

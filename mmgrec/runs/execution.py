@@ -1,7 +1,7 @@
 """Carries an Experiment out: data, fits, evaluations, the gap to the exact decoder, and the run folder.
 
-Every row of the results is put away as soon as it is made, so that a run that was killed goes on where it stopped. Who
-wants to watch passes a `Reporter`.
+`execute` is what ``mmgrec run`` calls, and any other program that wants a run made; it is heard through a `Reporter`.
+Every row of the results is put away as soon as it is made, so that a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -152,11 +152,11 @@ class _Work:
 
     def _row(self, model: Model) -> tuple[Tensors, _Row]:
         """Fit and evaluate one model, or take what an earlier attempt put away."""
-        kept = self.folder.checkpoints / slug(model.label) / "row"
-        if kept.is_dir():
+        stored = self.folder.checkpoints / slug(model.label) / "row"
+        if stored.is_dir():
             try:
-                tensors, meta = load_folder(kept)
-                return tensors, record_of(_Row, meta, where=kept)
+                tensors, meta = load_folder(stored)
+                return tensors, record_of(_Row, meta, where=stored)
             except RunError as error:
                 self.log.warn(f"{model.label}: made again, since {error}")
         self.log.note(f"{model.label}: fitting")
@@ -192,7 +192,7 @@ class _Work:
             tensors["weights"] = fit.fitted.state()
             tensors["rec_ids"] = {"token": fit.fitted.rec_ids.token}
             row = self._generative(row, fit.fitted, last, context)
-        save_folder(kept, tensors=tensors, meta=record_json(row))
+        save_folder(stored, tensors=tensors, meta=record_json(row))
         return tensors, row
 
     def _warn_of_lists(self, model: Model, fitted: FittedRecommender, reports: Mapping[Split, Report]) -> None:
@@ -221,6 +221,7 @@ class _Work:
         )
 
     def _record(self, values: Json) -> RunRecord:
+        """What the run was made with."""
         registry = Registry.discover()
         parts = {
             f"{model.label}/{part}": registry.find(part, name)

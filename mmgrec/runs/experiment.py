@@ -1,7 +1,8 @@
 """A run as a value: which data, which parts with which settings, what is measured, which seed.
 
-Made from plain values laid over one another: a preset, a configuration file, ``--set``, flags. Everything that is wrong
-is told at once. `mmgrec.runs.execution` carries an Experiment out; this module computes nothing.
+`Experiment.of` makes one from plain values laid over one another: a preset, a configuration file, ``--set``, flags;
+everything that is wrong with them is in one error. `mmgrec.runs.execute` carries it out, ``mmgrec config show`` prints
+it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Model:
     def values(self) -> dict[str, Any]:  # Any: TOML
         """All settings, defaults spelt out."""
         table = plain(self.recommender)
-        return {key: {"name": self.parts[key], **one} if key in self.parts else one for key, one in table.items()}
+        return {key: {"name": self.parts[key], **value} if key in self.parts else value for key, value in table.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +96,8 @@ class Experiment:
         Raises:
             SettingsError: with everything that is wrong.
         """
-        found = list(problems)
-        maker = _Maker(_checked(config, found), _checked(over or {}, found), registry or Registry.discover(), found)
+        wrong = list(problems)
+        maker = _Maker(_checked(config, wrong), _checked(over or {}, wrong), registry or Registry.discover(), wrong)
         options = maker.options()
         source = maker.data()
         models = (maker.mmgrec("mmgrec", options.preset, maker.main()), *maker.compared())
@@ -115,6 +116,7 @@ class Experiment:
 
     @property
     def rows(self) -> tuple[Model, ...]:
+        """All models, the run's own first."""
         return (*self.models, *self.baselines)
 
     def values(self) -> dict[str, Any]:  # Any: TOML
@@ -149,14 +151,14 @@ def preset_of(label: str) -> str:
 
 
 def _checked(config: Settings, problems: list[Problem]) -> dict[str, Any]:  # Any: TOML
-    """The configuration with lists of names as tables, without unknown keys and misplaced values: those are told."""
+    """The configuration with lists of names as tables; unknown keys and misplaced values become problems."""
     known = [field.name for field in dataclasses.fields(Options)]
     unknown = [key for key in config if key not in known and key not in SECTIONS]
     problems += [
         Problem(f"{key}: there is no such setting; {near_miss(key, [*known, *SECTIONS])}", "settings.unknown-key")
         for key in unknown
     ]
-    out: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for key, value in config.items():
         if key in ("baselines", "compare") and isinstance(value, list | tuple):
             value = {str(name): {} for name in value}
@@ -166,13 +168,13 @@ def _checked(config: Settings, problems: list[Problem]) -> dict[str, Any]:  # An
             tables = typing.cast(Settings, value)
             problems += [
                 Problem(f"{key}.{name}: a table is needed", "settings.not-a-table")
-                for name, one in tables.items()
-                if not _is_table(one)
+                for name, table in tables.items()
+                if not _is_table(table)
             ]
-            out[key] = {name: one for name, one in tables.items() if _is_table(one)}
+            checked[key] = {name: table for name, table in tables.items() if _is_table(table)}
         elif key in known or key in SECTIONS:
-            out[key] = value
-    return out
+            checked[key] = value
+    return checked
 
 
 def _is_table(value: object) -> bool:
@@ -193,17 +195,19 @@ class _Maker:
         self.data_name = ""
 
     def options(self) -> Options:
+        """The keys above the tables; where some are wrong, what the right ones give: it shows what else is wrong."""
         known = {field.name for field in dataclasses.fields(Options)}
-        given = {key: one for key, one in self.both.items() if key in known}
-        made = self._built(Options, given, "")
-        if made is None:  # go on with what is right, to find out what else is wrong
-            made = build(Options, {key: one for key, one in given.items() if _accepted(key, one)})
-        return cast(Options, made)
+        values = {key: value for key, value in self.both.items() if key in known}
+        options = self._built(Options, values, "")
+        if options is None:
+            options = build(Options, {key: value for key, value in values.items() if _accepted(key, value)})
+        return cast(Options, options)
 
     def data(self) -> object:
-        given = cast(dict[str, Any], dict(cast(Settings, self.both.get("data", {}))))
-        self.data_name = str(given.pop("name", "folder" if "path" in given else "synthetic"))
-        return self.plugin("dataset", self.data_name, given, "data")
+        """The source of the data; None where that failed."""
+        values = cast(dict[str, Any], dict(cast(Settings, self.both.get("data", {}))))
+        self.data_name = str(values.pop("name", "folder" if "path" in values else "synthetic"))
+        return self.plugin("dataset", self.data_name, values, "data")
 
     def main(self) -> dict[str, Any]:
         """The sections of the run's own model."""
@@ -215,10 +219,11 @@ class _Maker:
         names = {part: {"name": name} for part, name in chosen.items() if name}
         over: Settings = {key: self.over[key] for key in (*PARTS, *VALUES) if key in self.over}
         tables = cast(Mapping[str, Settings], self.both.get("compare", {}))
-        return [self.mmgrec(label_of(one), one, merge(names, table, over)) for one, table in tables.items()]
+        return [self.mmgrec(label_of(preset), preset, merge(names, table, over)) for preset, table in tables.items()]
 
     def baselines(self) -> list[Model]:
-        made = []
+        """The rivals whose values are right."""
+        models = []
         for label, table in cast(Mapping[str, Settings], self.both.get("baselines", {})).items():
             values = dict(table)
             name = str(values.pop("name", label))
@@ -232,8 +237,8 @@ class _Maker:
                 continue
             part = self.plugin("recommender", name, values, f"baselines.{label}")
             if part is not None:
-                made.append(Model(label=label, plugin=name, recommender=cast(Recommender, part)))
-        return made
+                models.append(Model(label=label, plugin=name, recommender=cast(Recommender, part)))
+        return models
 
     def mmgrec(self, label: str, preset: str, sections: Mapping[str, Any]) -> Model | None:
         """MMGRec from a preset with sections laid over it."""
@@ -249,7 +254,7 @@ class _Maker:
         parts: dict[str, object] = {}
         for part, default in PARTS.items():
             names[part] = self._name(part, sections) or str(base.get(part, {}).get("name", default))
-            values = {key: one for key, one in sections.get(part, {}).items() if key != "name"}
+            values = {key: value for key, value in sections.get(part, {}).items() if key != "name"}
             parts[part] = self.plugin(part, names[part], values, f"{where}{part}", base=base.get(part, {}))
         if (cls := self._loaded("recommender", "mmgrec")) is None:
             return None
@@ -257,7 +262,7 @@ class _Maker:
             parts[part] = self._built(
                 _class_of(cls, part), merge(base.get(part, {}), sections.get(part, {})), f"{where}{part}"
             )
-        if any(one is None for one in parts.values()):
+        if any(part is None for part in parts.values()):
             return None
         return Model(label=label, plugin="mmgrec", recommender=cls(**parts), parts=names)
 
@@ -318,5 +323,5 @@ def _fitting(cls: type, values: Settings) -> dict[str, object]:
 
 def load_data(experiment: Experiment, reporter: Reporter | None = None) -> Dataset:
     """The experiment's data, checked."""
-    made = experiment.data.load(Context(seed=experiment.options.seed, reporter=reporter or Silent()))
-    return checked_data(made, experiment.data)
+    data = experiment.data.load(Context(seed=experiment.options.seed, reporter=reporter or Silent()))
+    return checked_data(data, experiment.data)

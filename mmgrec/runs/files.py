@@ -1,6 +1,7 @@
-"""What a run writes beside its results: tables in Parquet, what its models do, the page. For `mmgrec.runs.execution`.
+"""What a run writes beside its results: tables in Parquet, what its models do, the page.
 
-A picture is worth no run: where the facts for the page or the page itself cannot be made, the run says so and goes on.
+`mmgrec.runs.execution` calls these once all rows are made. Where the page cannot be made the run warns and goes on, for
+its results are worth more than a picture.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from mmgrec.storage import Json, Tensors
 __all__ = ["insight_bytes", "per_user_parquet", "rec_id_parquet", "user_parquet", "written_page"]
 
 
-def insight_bytes(told: Mapping[str, Json | None]) -> bytes:
-    """``insight.json``; the same bytes whether facts come from memory or from the disk."""
-    models = {label: one for label, one in told.items() if one is not None}
+def insight_bytes(insights: Mapping[str, Json | None]) -> bytes:
+    """``insight.json`` of models by label; the same bytes whether facts come from memory or from the disk."""
+    models = {label: facts for label, facts in insights.items() if facts is not None}
     return (json.dumps({"schema": 1, "models": models}, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def written_page(folder: Path, log: Reporter) -> None:
-    """Write the page, unless something is wrong with it."""
+    """Write the page; where that fails, a warning says why."""
     from mmgrec.runs.page import write_page
 
     try:

@@ -1,6 +1,7 @@
 """One recommender on one data set: fitted without the test part, then judged part by part.
 
-A row of a run and a cell of a study are made by this one engine; they differ in what they do with its answers.
+A row of a run and a cell of a study are both made here, by `fit_recommender` and a `Judge`; they differ in what they
+write of it.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ _RECORDED = ("mmgrec", "numpy", "polars", "pydantic", "safetensors", "scipy", "t
 
 def slug(name: str) -> str:
     """A name as part of a file name."""
-    kept = "".join(one if one.isalnum() else "-" for one in name.lower())
-    return "-".join(filter(None, kept.split("-"))) or "data"
+    words = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    return "-".join(filter(None, words.split("-"))) or "data"
 
 
 def recorded_versions() -> dict[str, str]:

@@ -22,7 +22,9 @@ class LogTee:
     """A `Reporter` that writes a JSON line for everything it hears, and passes it on."""
 
     def __init__(self, path: Path, onward: Reporter, *, hide: Path) -> None:
-        self._hidden = [f"{one}{os.sep}" for one in (hide.resolve(), hide, Path.home())]  # paths kept out of the log
+        self._hidden = [
+            f"{folder}{os.sep}" for folder in (hide.resolve(), hide, Path.home())
+        ]  # paths kept out of the log
         if path.exists():  # a killed process may have left half a line
             whole = path.read_bytes()
             path.write_bytes(whole[: whole.rfind(b"\n") + 1])
@@ -54,7 +56,7 @@ class LogTee:
         self._line("attempt")
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # of a full disk, which has been told
+        with contextlib.suppress(OSError):  # of a full disk, of which an error has spoken
             self._file.close()
 
     def _line(self, event: str, **facts: object) -> None:
@@ -103,7 +105,7 @@ def _stages(log: Path, starts: Mapping[str, str]) -> dict[str, list[TrainingStag
         starts: the note that begins an attempt at a model -> its label. Whatever comes before any is of "".
     """
     label = ""
-    known: dict[tuple[str, str, int], TrainingStage] = {}  # label, stage, how often it was begun in its attempt
+    stages: dict[tuple[str, str, int], TrainingStage] = {}  # label, stage, how often it was begun in its attempt
     rows: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}  # the same -> epoch -> its row
     begun: Counter[str] = Counter()
     order: dict[str, list[tuple[str, str, int]]] = {}
@@ -119,14 +121,14 @@ def _stages(log: Path, starts: Mapping[str, str]) -> dict[str, list[TrainingStag
         if kind == "begin":
             begun[name] += 1
             order.setdefault(label, []).append((label, name, begun[name]))
-            known.setdefault((label, name, begun[name]), TrainingStage(stage=name, total=event["total"]))
+            stages.setdefault((label, name, begun[name]), TrainingStage(stage=name, total=event["total"]))
         key = (label, name, begun[name])
         measured = {fact: value for fact, value in event.items() if fact not in _EVENT_KEYS}
-        if key in known and kind == "update":
+        if key in stages and kind == "update":
             rows.setdefault(key, {})[event["done"]] = measured
-        elif key in known and kind == "end":
-            known[key] = replace(known[key], facts=measured)
+        elif key in stages and kind == "end":
+            stages[key] = replace(stages[key], facts=measured)
     return {
-        label: [replace(known[key], rows=[row for _, row in sorted(rows.get(key, {}).items())]) for key in keys]
+        label: [replace(stages[key], rows=[row for _, row in sorted(rows.get(key, {}).items())]) for key in keys]
         for label, keys in order.items()
     }

@@ -20,7 +20,7 @@ def peak_mib() -> float:
     """Most resident memory since `clear_peak`, or of the process's life, in MiB."""
     try:
         status = Path("/proc/self/status").read_text()
-        (line,) = [one for one in status.splitlines() if one.startswith("VmHWM")]
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
         return round(int(line.split()[1]) / 1024, 1)
     except (OSError, ValueError):
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

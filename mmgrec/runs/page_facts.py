@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmgrec.errors import RunError
@@ -27,44 +28,9 @@ def run_facts(folder: Path) -> PageFacts:
     """
     results = RunResults.read(folder / RESULTS)
     record = read_record(RunRecord, folder / RUN) if (folder / RUN).is_file() else None
-    stages = log_stages(folder / LOG, results.labels)
-    insights = {
-        label: ModelInsight.of_json(payload, where=f"{folder / INSIGHT}, model {label!r}")
-        for label, payload in json_if_there(folder / INSIGHT).get("models", {}).items()
-    }
-    tests = _tests(folder, results)
-    figures = {
-        split: {
-            label: {name: Spread.of([value]) for name, value in found.metrics.items()} if found else {}
-            for label in results.labels
-            for found in [results.find(label, split)]
-        }
-        for split in SPLITS
-    }
-    places = best_places(figures["test"], results.metrics)
     plugins = {} if record is None else record.plugins
     names = {key.split("/")[0]: plugin.split(" of ")[0] for key, plugin in plugins.items()}
-    rows = []
-    for label in results.labels:
-        result = results.find(label, "test") or results.find(label, "valid")
-        assert result is not None  # labels are those of results
-        test = tests.get(label)
-        insight = insights.get(label)
-        rows.append(
-            ModelRow(
-                label=label,
-                plugin=names.get(label, ""),
-                figures=measurements(figures["test"][label], places.get(label, {})),
-                valid=measurements(figures["valid"][label], {}),
-                difference=None if test is None else test.test.difference,
-                p=None if test is None else test.test.p_holm,
-                fit_seconds=result.seconds.fit,
-                rank_ms=milliseconds_each(result.seconds.recommend, result.num_users),
-                parameters=insight.parameters if insight else None,
-                insights=[insight] if insight else [],
-                stages=stages.get(label, []),
-            )
-        )
+    lines = _lines(folder, results, names)
     data = results.data
     counts = {"users": data.num_users, "items": data.num_items, "interactions": data.num_interactions}
     return PageFacts(
@@ -78,9 +44,50 @@ def run_facts(folder: Path) -> PageFacts:
         definitions=results.definitions,
         versions={} if record is None else record.versions,
         machine={} if record is None else {"machine": f"{record.sentence}, {record.threads} threads"},
-        sheets=[DatasetSection(name=data.name, facts=counts, first=results.labels[0], lines=rows)],
+        sheets=[DatasetSection(name=data.name, facts=counts, first=results.labels[0], lines=lines)],
         notes=[],
     )
+
+
+def _lines(folder: Path, results: RunResults, plugins: Mapping[str, str]) -> list[ModelRow]:
+    """One row of the page a model; `plugins` has the name of each model's plugin, where it is known."""
+    stages = log_stages(folder / LOG, results.labels)
+    insights = {
+        label: ModelInsight.of_json(payload, where=f"{folder / INSIGHT}, model {label!r}")
+        for label, payload in json_if_there(folder / INSIGHT).get("models", {}).items()
+    }
+    tests = _tests(folder, results)
+    figures = {
+        split: {
+            label: {name: Spread.of([value]) for name, value in result.metrics.items()} if result else {}
+            for label in results.labels
+            for result in [results.find(label, split)]
+        }
+        for split in SPLITS
+    }
+    places = best_places(figures["test"], results.metrics)
+    rows = []
+    for label in results.labels:
+        result = results.find(label, "test") or results.find(label, "valid")
+        assert result is not None  # labels are those of results
+        test = tests.get(label)
+        insight = insights.get(label)
+        rows.append(
+            ModelRow(
+                label=label,
+                plugin=plugins.get(label, ""),
+                figures=measurements(figures["test"][label], places.get(label, {})),
+                valid=measurements(figures["valid"][label], {}),
+                difference=None if test is None else test.test.difference,
+                p=None if test is None else test.test.p_holm,
+                fit_seconds=result.seconds.fit,
+                rank_ms=milliseconds_each(result.seconds.recommend, result.num_users),
+                parameters=insight.parameters if insight else None,
+                insights=[insight] if insight else [],
+                stages=stages.get(label, []),
+            )
+        )
+    return rows
 
 
 def _tests(folder: Path, results: RunResults) -> dict[str, Comparison]:
@@ -88,7 +95,7 @@ def _tests(folder: Path, results: RunResults) -> dict[str, Comparison]:
     if len(results.labels) < 2 or not (folder / PER_USER).is_file():
         return {}
     try:
-        found = compare([StoredRun(folder=RunFolder(path=folder))], metric=main_metrics(results.metrics)[0])
+        comparisons = compare([StoredRun(folder=RunFolder(path=folder))], metric=main_metrics(results.metrics)[0])
     except RunError:  # no test part, or a metric that no user has
         return {}
-    return {comparison.second: comparison for comparison in found}
+    return {comparison.second: comparison for comparison in comparisons}

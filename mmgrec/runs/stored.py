@@ -1,6 +1,7 @@
 """Reads finished runs back: settings, data, fitted models, per-user results.
 
-Everything read is first held against the manifest. Does not write, and never unpickles.
+`mmgrec.open` gives a `StoredRun`; comparisons, pages, serving and the command line read runs through it. Every file is
+first held against the manifest, nothing is written and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -93,11 +94,16 @@ class StoredRun:
 
     @cached_property
     def experiment(self) -> Experiment:
+        """What was carried out.
+
+        Raises:
+            RunError: if it needs plugins that are not there as they were.
+        """
         values = self.folder.settings()
         if self.data_path is not None:
             values["data"] = {**values["data"], "path": self.data_path}
         registry = Registry.discover()
-        lost = [f"{key} was {told}" for key, told in self._plugins().items() if not _installed(told, registry)]
+        lost = [f"{key} was {plugin}" for key, plugin in self._plugins().items() if not _installed(plugin, registry)]
         try:
             return Experiment.of(values, registry=registry)
         except SettingsError as error:
@@ -112,8 +118,8 @@ class StoredRun:
 
     def _plugins(self) -> dict[str, str]:
         """``<model>/<part>`` -> "<name> of <distribution> <version>", as the run wrote them down."""
-        told = self.folder.json(RUN).get("plugins") if self.folder.sealed(RUN) else None
-        return {str(key): str(value) for key, value in told.items()} if isinstance(told, dict) else {}
+        plugins = self.folder.json(RUN).get("plugins") if self.folder.sealed(RUN) else None
+        return {str(key): str(value) for key, value in plugins.items()} if isinstance(plugins, dict) else {}
 
     @property
     def labels(self) -> list[str]:
@@ -248,6 +254,9 @@ def open_run(path: Path | str, *, data_path: str | None = None) -> StoredRun:
     return StoredRun.open(path, data_path=data_path)
 
 
-def _installed(told: str, registry: Registry) -> bool:
-    """Whether a plugin, "<name> of <distribution> <version>", is there as it was."""
-    return any(told == f"{one.name} of {one.distribution} {one.version}" and one.usable for one in registry.plugins)
+def _installed(recorded: str, registry: Registry) -> bool:
+    """Whether a plugin, recorded as "<name> of <distribution> <version>", is there as it was."""
+    return any(
+        recorded == f"{plugin.name} of {plugin.distribution} {plugin.version}" and plugin.usable
+        for plugin in registry.plugins
+    )

@@ -48,6 +48,6 @@ def rows_of(answer: Recommendations, data: Dataset) -> Iterator[dict[str, Any]]:
     for user, items, scores in zip(
         answer.user.tolist(), answer.item.tolist(), answer.score.double().tolist(), strict=True
     ):
-        for place, (item, score) in enumerate(zip(items, scores, strict=True)):
+        for rank, (item, score) in enumerate(zip(items, scores, strict=True), start=1):
             if item >= 0:
-                yield {"user": data.user_id(user), "rank": place + 1, "item": data.item_id(item), "score": score}
+                yield {"user": data.user_id(user), "rank": rank, "item": data.item_id(item), "score": score}

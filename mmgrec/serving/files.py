@@ -111,15 +111,15 @@ class Shards(SealedFolder):
             whole = self._finished()
             files: dict[str, Json] = {}
             parts = torch.split(users, self.size)
-            for place, part in enumerate(parts):
-                name = f"part-{place:05d}.parquet"
+            for index, part in enumerate(parts):
+                name = f"part-{index:05d}.parquet"
                 if name not in whole and not (self.path / name).is_file():
                     content, _ = _parquet(list(answer(part)), data)
                     self.write(name, content)
-                    note(f"{place + 1} of {len(parts)} shards are written")
+                    note(f"{index + 1} of {len(parts)} shards are written")
                 files[name] = whole.get(name) or self._facts(name)
             self.write_manifest({"asked": asked, "files": files})
-        return sum(int(one["rows"]) for one in files.values())
+        return sum(int(facts["rows"]) for facts in files.values())
 
     def _finished(self) -> dict[str, Json]:
         """The shards that a manifest vouches for; those that are not as it says are removed."""
@@ -144,6 +144,7 @@ class Shards(SealedFolder):
         return whole
 
     def _facts(self, name: str) -> Json:
+        """What the manifest says of a shard."""
         import polars
 
         content = (self.path / name).read_bytes()
@@ -155,19 +156,19 @@ def _parquet(answers: Sequence[Recommendations], data: Dataset) -> tuple[bytes, 
     """The rows of `rows_of` as a Parquet file, and their number."""
     import polars
 
-    item = torch.cat([one.item for one in answers])
-    kept = item >= 0
-    row, place = kept.nonzero(as_tuple=True)
-    user = torch.cat([one.user for one in answers])
-    users = [data.user_id(one) for one in user.tolist()]
-    chosen, number = torch.unique(item[kept], return_inverse=True)
-    items = [data.item_id(one) for one in chosen.tolist()]
+    item = torch.cat([answer.item for answer in answers])
+    filled = item >= 0
+    row, column = filled.nonzero(as_tuple=True)
+    user_ids = [data.user_id(user) for answer in answers for user in answer.user.tolist()]
+    distinct, number = torch.unique(item[filled], return_inverse=True)  # an id is looked up once
+    item_ids = [data.item_id(item) for item in distinct.tolist()]
+    score = torch.cat([answer.score for answer in answers])[filled]
     frame = polars.DataFrame(
         {
-            "user": polars.Series(users, dtype=polars.String).gather(row.numpy()),
-            "rank": polars.Series((place + 1).numpy(), dtype=polars.Int32),
-            "item": polars.Series(items, dtype=polars.String).gather(number.numpy()),
-            "score": polars.Series(torch.cat([one.score for one in answers])[kept].numpy(), dtype=polars.Float32),
+            "user": polars.Series(user_ids, dtype=polars.String).gather(row.numpy()),
+            "rank": polars.Series((column + 1).numpy(), dtype=polars.Int32),
+            "item": polars.Series(item_ids, dtype=polars.String).gather(number.numpy()),
+            "score": polars.Series(score.numpy(), dtype=polars.Float32),
         }
     )
     buffer = io.BytesIO()

@@ -35,7 +35,7 @@ def read_ids(path: Path, column: str) -> list[str]:
                     remedy=near_miss(column, frame.columns),
                     code="serving.no-such-column",
                 )
-            return [str(one) for one in frame[column].to_list()]
+            return [str(value) for value in frame[column].to_list()]
         text = path.read_text(encoding="utf-8").split("\n")  # not splitlines: U+2028 may be part of an id
         lines = [line.strip(" \t\r") for line in text if line.strip(" \t\r")]
         if path.suffix in (".jsonl", ".json"):
@@ -51,6 +51,7 @@ def read_ids(path: Path, column: str) -> list[str]:
 
 
 def _field(line: str, column: str) -> object:
+    """The id on a line of JSON: the value itself, or what an object has under the key."""
     value = json.loads(line)
     if isinstance(value, dict) and column not in value:
         raise ValueError(f"a line has no {column!r}")
@@ -76,7 +77,7 @@ def allowed_items(path: Path, data: Dataset) -> Tensor:
 def _numbers(ids: Sequence[str], names: Sequence[str] | None, count: int, kind: str, where: str) -> Tensor:
     known = {str(name): number for number, name in enumerate(range(count) if names is None else names)}
     wanted = list(dict.fromkeys(ids))
-    unknown = [one for one in wanted if one not in known]
+    unknown = [name for name in wanted if name not in known]
     if unknown:
         raise DataError(
             f"{len(unknown)} of {len(wanted)} {kind}s are not in the data, {unknown[0]!r} is the first",
@@ -86,4 +87,4 @@ def _numbers(ids: Sequence[str], names: Sequence[str] | None, count: int, kind: 
         )
     if not wanted:
         raise DataError(f"no {kind} is named", where=where, remedy=f"write one {kind} a line", code="serving.no-ids")
-    return torch.tensor([known[one] for one in wanted], dtype=torch.int64)
+    return torch.tensor([known[name] for name in wanted], dtype=torch.int64)

@@ -1,6 +1,7 @@
-"""A stored model that answers, opened once: what ``mmgrec recommend`` asks, and what any other process can ask too.
+"""A stored model that answers, opened once and asked often.
 
-A session is all that one answer needs: the fitted model, the names of users and items, what users have seen.
+`Session.open` takes a run's folder; it holds the fitted model, the names of users and items, and what users have seen.
+``mmgrec recommend`` asks one; a service or a batch job of one's own does the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The built-in studies: the paper's tables and figures, as plain values of the same shape as a file of one's own.
 
-A row whose plugin or preset is not installed is left out and told. Grids follow the paper where it gives them.
+A row whose plugin or preset is not installed is left out, and the results say so. Grids follow the paper where it gives
+them.
 """
 
 from __future__ import annotations
@@ -175,9 +176,9 @@ _LADDER: Table = {
             f"+ {name}": {
                 "name": "mmgrec",
                 "between": ["paper", "recipe"],
-                "taken": [one for step in list(_STEPS.values())[: place + 1] for one in step],
+                "taken": [setting for settings in list(_STEPS.values())[:number] for setting in settings],
             }
-            for place, name in enumerate(_STEPS)
+            for number, name in enumerate(_STEPS, start=1)
         },
         "recipe": {"name": "mmgrec", "preset": "recipe"},
     },

@@ -1,7 +1,8 @@
 """Expensive results that several models of a study share: stage 1, what is inside it, and the trained network.
 
-The key holds all that decides a result: the part with its settings, its place among the parts, the seed, the data, the
-versions. Random streams come from the seed and the names of the parts, so a kept result has the bits of a fresh one.
+A cell gives its models a `FolderCache`; the first that needs a result makes it, the others read it. The key holds all
+that decides a result: the part with its settings, the names of the parts around it, the seed, the data, the versions.
+Random streams come from the seed and the names of the parts, so a kept result has the bits of a fresh one.
 """
 
 from __future__ import annotations
@@ -81,29 +82,30 @@ class FolderCache(ResultCache):
         stages: Callable[[], Sequence[TrainingStage]],
     ) -> None:
         self.root, self.fingerprint, self.versions, self._stages = root, fingerprint, dict(versions), stages
-        self.saved = 0.0  # seconds that results found here would have taken
+        self.saved = 0.0  # seconds that results that were here already would have taken
         self.stage1: float | None = None  # of these and those that were made here, the quantizer's
 
     def folder(self, part: object, context: Context) -> Path:
+        """Where the result of a part is kept."""
         key = cache_key(part, context.path, seed=context.seed, fingerprint=self.fingerprint, versions=self.versions)
         return self.root / key
 
     def get_or_make(self, part: object, context: Context, make: Callable[[], CachedResult]) -> CachedResult:
         folder = self.folder(part, context)
         with alone(folder.with_suffix(".lock")):
-            found = _found(folder, context)
-            if found is None:
-                found = self._made(folder, make)
-                seconds = float(found[1]["seconds"])
-            else:
-                seconds = float(found[1]["seconds"])
+            result = _stored(folder, context)
+            cached = result is not None
+            tensors, meta = result or self._make(folder, make)
+            seconds = float(meta["seconds"])
+            if cached:
                 self.saved += seconds
-                _tell_again([TrainingStage(**stage) for stage in found[1]["stages"]], seconds, context)
+                _tell_again([TrainingStage(**stage) for stage in meta["stages"]], seconds, context)
         if context.path == ("quantizer",) and isinstance(part, Quantizer):
             self.stage1 = seconds
-        return found[0], found[1]["facts"]
+        return tensors, meta["facts"]
 
-    def _made(self, folder: Path, make: Callable[[], CachedResult]) -> tuple[Tensors, Meta]:
+    def _make(self, folder: Path, make: Callable[[], CachedResult]) -> tuple[Tensors, Meta]:
+        """Make a result and put it away, with the seconds and the training stages it took."""
         started, saved, begun = time.perf_counter(), self.saved, len(self._stages())
         tensors, facts = make()
         stages = list(self._stages())[begun:]
@@ -120,15 +122,15 @@ class FolderCache(ResultCache):
 
 @dataclass(frozen=True, kw_only=True)
 class CachedQuantizer(Quantizer):
-    """A quantizer whose result is taken from the shelf of its context, or put there."""
+    """A quantizer whose result is taken from the cache of its context, or put there."""
 
     inner: Quantizer
 
     def fit(self, data: Dataset, context: Context) -> Quantization:
-        def made() -> CachedResult:
+        def make() -> CachedResult:
             return _taken_apart(checked_quantization(self.inner.fit(data, context), data, self.inner))
 
-        return _put_together(*context.get_or_make(self.inner, made))
+        return _put_together(*context.get_or_make(self.inner, make))
 
 
 def with_cached_stage_1(recommender: MMGRec) -> MMGRec:
@@ -136,7 +138,8 @@ def with_cached_stage_1(recommender: MMGRec) -> MMGRec:
     return replace(recommender, quantizer=CachedQuantizer(inner=recommender.quantizer))
 
 
-def _found(folder: Path, context: Context) -> tuple[Tensors, Meta] | None:
+def _stored(folder: Path, context: Context) -> tuple[Tensors, Meta] | None:
+    """The result in a folder; None where there is none, or a damaged one, which is removed."""
     if not folder.is_dir():
         return None
     try:
@@ -157,32 +160,33 @@ def _tell_again(stages: Sequence[TrainingStage], seconds: float, context: Contex
         context.reporter.end(stage.stage, stage.facts)
 
 
-def _taken_apart(made: Quantization) -> CachedResult:
-    codes = made.codes
+def _taken_apart(quantization: Quantization) -> CachedResult:
+    """A quantizer's result as tensors and JSON; `_put_together` is the way back."""
+    codes, representations = quantization.codes, quantization.representations
     tensors = {
-        "representations": {"user": made.representations.user, "item": made.representations.item},
+        "representations": {"user": representations.user, "item": representations.item},
         "codes": {"token": codes.token},
-        "codebooks": {str(level): one for level, one in enumerate(codes.codebooks or ())},
+        "codebooks": {str(level): codebook for level, codebook in enumerate(codes.codebooks or ())},
     }
     meta = {
         "level_sizes": list(codes.level_sizes),
         "codebooks": codes.codebooks is not None,
         "reconstruction": None if codes.reconstruction is None else list(codes.reconstruction),
-        "history": {stage: list(rows) for stage, rows in made.history.items()},
+        "history": {stage: list(rows) for stage, rows in quantization.history.items()},
     }
     return tensors, meta
 
 
 def _put_together(tensors: Mapping[str, Mapping[str, torch.Tensor]], meta: Mapping[str, Any]) -> Quantization:
-    books = tensors["codebooks"]
-    given = meta["reconstruction"]
+    codebooks = tensors["codebooks"]
+    reconstruction = meta["reconstruction"]
     return Quantization(
         representations=Representations(**tensors["representations"]),
         codes=Codes(
             token=tensors["codes"]["token"],
             level_sizes=tuple(meta["level_sizes"]),
-            codebooks=tuple(books[str(level)] for level in range(len(books))) if meta["codebooks"] else None,
-            reconstruction=None if given is None else tuple(given),
+            codebooks=tuple(codebooks[str(level)] for level in range(len(codebooks))) if meta["codebooks"] else None,
+            reconstruction=None if reconstruction is None else tuple(reconstruction),
         ),
         history=meta["history"],
     )

@@ -70,7 +70,7 @@ CACHE_VERSIONS = {name: recorded_versions()[name] for name in ("mmgrec", "numpy"
 class Cell:
     """One model, one seed, one data set, one rule of evaluation.
 
-    All of it decides the result, but for the label, and the name under which the study knows the data.
+    Two cells that agree in all but the label and the data's name have the same result.
     """
 
     label: str
@@ -104,12 +104,12 @@ class Cell:
 def load_study_data(data: StudyData, reporter: Reporter | None = None) -> Dataset:
     """A study's data set under its name there."""
     with contained():
-        found = checked_data(data.source.load(Context(reporter=reporter or Silent())), data.source)
+        dataset = checked_data(data.source.load(Context(reporter=reporter or Silent())), data.source)
     if data.share < 1:
         from mmgrec.studies.subsample import with_share
 
-        found = with_share(found, data.share)
-    return dataclasses.replace(found, name=data.name)
+        dataset = with_share(dataset, data.share)
+    return dataclasses.replace(dataset, name=data.name)
 
 
 def make_cell(
@@ -130,7 +130,7 @@ def make_cell(
         folder: its folder.
         data: its data, the test part included.
         test: look at the test part and seal the folder; otherwise stop after the validation.
-        shelf: where results that several cells share are kept.
+        cache: where results that several cells share are kept.
         keep_weights: put away the tensors of an MMGRec model.
         reporter: who watches.
         device: where tensors live; the CPU by default.
@@ -166,6 +166,8 @@ def make_cell(
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
+    """One attempt at one cell in its folder."""
+
     cell: Cell
     home: RunFolder
     data: Dataset
@@ -200,21 +202,21 @@ class _Work:
         if (self.home.path / TRIAL).is_file():
             return fitted
         stages = last_stages(log)
-        found = self.judge.report(fitted, "valid") if len(self.data.valid) else None
+        report = self.judge.report(fitted, "valid") if len(self.data.valid) else None
         trial = TrialResult(
             seconds=TrialSeconds(
                 fit=round(max(cache.saved + fit.seconds, seconds_of(stages)), 3),
                 stage1=None if cache.stage1 is None else round(cache.stage1, 3),
                 shared=round(cache.saved, 3),
-                valid=None if found is None else round(found.seconds, 3),
+                valid=None if report is None else round(report.seconds, 3),
             ),
             peak_memory_mib=peak_mib(),
             parameters=num_parameters(fitted),
-            valid=None if found is None else EvaluationResult.of(found),
+            valid=None if report is None else EvaluationResult.of(report),
             history=tuple(stages),
         )
-        if found is not None:
-            self.home.write(PER_USER_VALID, user_parquet(found))
+        if report is not None:
+            self.home.write(PER_USER_VALID, user_parquet(report))
         self.home.write(TRIAL, json_bytes(record_json(trial)))
         return fitted
 
@@ -279,7 +281,7 @@ def _other(mask: Mask) -> Mask:
 def _where(error: Exception) -> list[str]:
     """Where an error came from, without the machine's paths."""
     frames = traceback.extract_tb(error.__traceback__)
-    return [f"{Path(one.filename).name}:{one.lineno} in {one.name}: {one.line}" for one in frames]
+    return [f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames]
 
 
 @dataclass(frozen=True, kw_only=True)

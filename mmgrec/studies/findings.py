@@ -25,11 +25,11 @@ from mmgrec.studies.results import (
 from mmgrec.studies.study import Study
 from mmgrec.studies.values import model_values
 
-__all__ = ["Found", "gather"]
+__all__ = ["RowFindings", "gather"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class RowFindings:
     """What there is of one model on one data set."""
 
     data: str
@@ -39,8 +39,8 @@ class Found:
     failed: Mapping[str, str] = field(default_factory=dict)  # cell -> sentence
 
 
-def gather(study: Study, found: Sequence[Found]) -> StudyResults:
-    """Everything a study has found."""
+def gather(study: Study, findings: Sequence[RowFindings]) -> StudyResults:
+    """All that a study has found so far, from the finished cells of its rows on its data sets."""
     options = study.options
     return StudyResults(
         study=study.name,
@@ -53,8 +53,10 @@ def gather(study: Study, found: Sequence[Found]) -> StudyResults:
         absent=study.absent,
         versions=recorded_versions(),
         written=now(),
-        data=tuple(_data_set(study, data.name, [row for row in found if row.data == data.name]) for data in study.data),
-        failed={name: sentence for row in found for name, sentence in row.failed.items()},
+        data=tuple(
+            _data_set(study, data.name, [row for row in findings if row.data == data.name]) for data in study.data
+        ),
+        failed={name: sentence for row in findings for name, sentence in row.failed.items()},
     )
 
 
@@ -62,7 +64,7 @@ def _measured(study: Study) -> list[str]:
     return [f"{name}@{k}" for k in sorted(study.options.top_k) for name in study.options.metrics]
 
 
-def _data_set(study: Study, name: str, rows: Sequence[Found]) -> DatasetResults:
+def _data_set(study: Study, name: str, rows: Sequence[RowFindings]) -> DatasetResults:
     cells = {row.label: [read_record(CellResult, path / CELL) for path in row.cells] for row in rows}
     facts = next((cell.data for several in cells.values() for cell in several), None)
     known = {} if facts is None else {key: value for key, value in vars(facts).items() if key != "name"}
@@ -75,7 +77,7 @@ def _index(study: Study, label: str) -> int:
     return [row.label for row in study.rows].index(label)
 
 
-def _model(study: Study, row: Found, cells: Sequence[CellResult]) -> ModelResults:
+def _model(study: Study, row: RowFindings, cells: Sequence[CellResult]) -> ModelResults:
     own = study.rows[_index(study, row.label)].model
     tests = [result for cell in cells for result in [cell.find("test")] if result is not None]
     return ModelResults(
@@ -118,11 +120,11 @@ def _otherwise(cells: Sequence[CellResult]) -> MaskedMetrics | None:
     return MaskedMetrics(mask=known[0].mask, metrics=figures)
 
 
-def _tests(study: Study, rows: Sequence[Found]) -> dict[str, tuple[StudyTest, ...]]:
+def _tests(study: Study, rows: Sequence[RowFindings]) -> dict[str, tuple[StudyTest, ...]]:
     """Metric -> the first model against each other one, corrected by Holm for all of them."""
     frames = {row.label: _frames(row.cells) for row in rows}
     mine = frames.get(study.first, {})
-    found: dict[str, tuple[StudyTest, ...]] = {}
+    tests_of: dict[str, tuple[StudyTest, ...]] = {}
     for metric in _measured(study):
         tests, labels = [], []
         for row in rows:
@@ -133,28 +135,28 @@ def _tests(study: Study, rows: Sequence[Found]) -> dict[str, tuple[StudyTest, ..
             tests.append(paired_test(first, second, metric))
             labels.append((row.label, shared))
         if tests:
-            found[metric] = tuple(
+            tests_of[metric] = tuple(
                 StudyTest.of(label, seeds, test) for (label, seeds), test in zip(labels, holm(tests), strict=True)
             )
-    return found
+    return tests_of
 
 
 def _frames(cells: Sequence[Path]) -> dict[int, Any]:  # Any: polars.DataFrame, imported late
     """seed -> the values of each user on test."""
     import polars
 
-    found = {}
+    frames = {}
     for path in cells:
         if (path / PER_USER).is_file():
             seed = read_record(CellResult, path / CELL).seed
-            found[seed] = polars.read_parquet(path / PER_USER).sort("user")
-    return found
+            frames[seed] = polars.read_parquet(path / PER_USER).sort("user")
+    return frames
 
 
 def _mean(frames: Sequence[Any], metric: str) -> Report:  # Any: polars.DataFrame
     """A report whose per-user values are means over seeds."""
     user = torch.from_numpy(frames[0]["user"].to_numpy().copy())
-    values = torch.stack([torch.from_numpy(one[metric].to_numpy().copy()) for one in frames]).mean(0)
+    values = torch.stack([torch.from_numpy(frame[metric].to_numpy().copy()) for frame in frames]).mean(0)
     return Report(
         metrics={metric: float(values.mean())},
         per_user={metric: values},

@@ -1,4 +1,7 @@
-"""Makes a `mmgrec.studies.Study` from plain values, and collects everything that is wrong with them."""
+"""From the plain values of a study's file to its data sets, rows and grids, for `mmgrec.studies.Study.of`.
+
+Nothing stops at the first mistake: all that is wrong is collected, and the study says it at once.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Maker:
         self, config: Settings, registry: Registry, problems: list[Problem], lenient: bool, only: Sequence[str]
     ) -> None:
         self.registry, self.problems, self.lenient, self.only = registry, problems, lenient, only
-        self.absent: list[str] = []
+        self.absent: list[str] = []  # rows that are left out, each with its reason
         self.config: Table = {}
         self.used: set[str] = set()  # common settings that some row has
         known = [field.name for field in dataclasses.fields(StudyOptions)]
@@ -46,7 +49,8 @@ class Maker:
                 self.config[key] = value
 
     def options(self) -> StudyOptions:
-        given = {key: one for key, one in self.config.items() if key not in _TABLES}
+        """The keys above the tables; the defaults where they are wrong."""
+        given = {key: value for key, value in self.config.items() if key not in _TABLES}
         if isinstance(given.get("seeds"), int):
             given["seeds"] = list(range(given["seeds"]))
         try:
@@ -61,27 +65,11 @@ class Maker:
             return StudyOptions()
 
     def data(self, paths: Sequence[Path]) -> list[StudyData]:
-        every = {key: one for key, one in self.config.get("data", {}).items() if not isinstance(one, Mapping)}
-        tables = {
-            name: {**every, **one} for name, one in self.config.get("data", {}).items() if isinstance(one, Mapping)
-        }
-        if paths:
-            names = [path.resolve().name for path in paths]
-            if len(set(names)) < len(names):
-                self.problems.append(
-                    Problem(
-                        "data: two folders have the same name, by which their results are told apart",
-                        "studies.same-name",
-                    )
-                )
-            tables = {
-                name: {**tables.get(name, every), "name": "folder", "path": path.as_posix()}
-                for name, path in zip(names, paths, strict=True)
-            }
-        made: list[StudyData] = []
+        """The study's data sets, one a share of each; folders take the place of those that the file names."""
+        data_sets: list[StudyData] = []
         shares = self.config.get("shares") or [1.0]
-        for name, values in (tables or {"synthetic": every}).items():
-            settings = {key: one for key, one in values.items() if key != "name"}
+        for name, values in self._data_tables(paths).items():
+            settings = {key: value for key, value in values.items() if key != "name"}
             plugin = str(values.get("name", "folder" if "path" in values else "synthetic"))
             if plugin == "folder" and not Path(str(settings.get("path", ""))).is_dir():
                 self.problems.append(
@@ -93,7 +81,7 @@ class Maker:
             source = self.plugin("dataset", plugin, settings, f"data.{name}")
             if source is None:
                 continue
-            made += [
+            data_sets += [
                 StudyData(
                     name=f"{name}-{share:g}" if "shares" in self.config else name,
                     plugin=plugin,
@@ -104,11 +92,32 @@ class Maker:
                 for share in shares
                 if isinstance(share, int | float)
             ]
-        return made
+        return data_sets
+
+    def _data_tables(self, paths: Sequence[Path]) -> dict[str, Table]:
+        """Name of a data set -> its source's name and settings; settings that stand above all tables count for each."""
+        entries = self.config.get("data", {})
+        common = {key: value for key, value in entries.items() if not isinstance(value, Mapping)}
+        tables = {name: {**common, **table} for name, table in entries.items() if isinstance(table, Mapping)}
+        if paths:
+            names = [path.resolve().name for path in paths]
+            if len(set(names)) < len(names):
+                self.problems.append(
+                    Problem(
+                        "data: two folders have the same name, by which their results are told apart",
+                        "studies.same-name",
+                    )
+                )
+            tables = {
+                name: {**tables.get(name, common), "name": "folder", "path": path.as_posix()}
+                for name, path in zip(names, paths, strict=True)
+            }
+        return tables or {"synthetic": common}
 
     def rows(self, options: StudyOptions) -> list[Row]:
+        """The wanted rows, each with the points of its grid."""
         grids = self._grids()
-        made: list[Row] = []
+        rows: list[Row] = []
         for label, table in self._tables("models").items():
             if "," in label:
                 self.problems.append(
@@ -123,11 +132,11 @@ class Maker:
                 continue
             points = []
             for settings in grid:
-                one = self._model(label, merge(table, nested(settings)))
-                if one is not None:
-                    points.append(Point(settings=settings, model=one))
-            made.append(Row(model=model, points=tuple(points)))
-        return [row for row in made if row.label in (self.only or [row.label])]
+                tried = self._model(label, merge(table, nested(settings)))
+                if tried is not None:
+                    points.append(Point(settings=settings, model=tried))
+            rows.append(Row(model=model, points=tuple(points)))
+        return [row for row in rows if row.label in (self.only or [row.label])]
 
     def check(self, options: StudyOptions, rows: Sequence[Row], *, against_is_wanted: bool) -> None:
         """What can be seen only when all is there; whether `against` has to be among the rows that are wanted."""
@@ -168,6 +177,7 @@ class Maker:
         ]
 
     def plugin(self, kind: str, name: str, values: Settings, where: str) -> Any:  # Any: the kind's class
+        """A plugin by its name and settings; None where that failed."""
         try:
             return build(self.registry.load(kind, name), values, where)
         except SettingsError as error:
@@ -177,6 +187,7 @@ class Maker:
         return None
 
     def _model(self, label: str, table: Settings) -> Model | None:
+        """A row's model; None where its values are wrong, or where its plugin or preset is missing and may be."""
         from mmgrec.runs import PRESETS
 
         plugin = str(table.get("name", label if label in self.registry.names("recommender") else "mmgrec"))
@@ -196,7 +207,7 @@ class Maker:
                 for key in table
                 if key not in _OWN
             ]
-            table = {key: one for key, one in table.items() if key in _OWN}
+            table = {key: value for key, value in table.items() if key in _OWN}
         try:
             if "between" in table:
                 return self._between(label, table)
@@ -212,24 +223,24 @@ class Maker:
         from mmgrec.runs import PRESETS
 
         ends, taken = table["between"], table.get("taken", [])
-        if not isinstance(ends, list) or len(ends) != 2 or any(one not in PRESETS for one in ends):
+        if not isinstance(ends, list) or len(ends) != 2 or any(end not in PRESETS for end in ends):
             raise SettingsError(
                 [f"between: two presets are needed; {near_miss(str(ends), PRESETS)}"], code="studies.between"
             )
-        if not isinstance(taken, list) or any(str(one).partition(".")[0] not in (*PARTS, *VALUES) for one in taken):
+        if not isinstance(taken, list) or any(str(name).partition(".")[0] not in (*PARTS, *VALUES) for name in taken):
             raise SettingsError(
                 ["taken: a list of parts and settings is needed, like network.head"], code="studies.taken"
             )
-        one, two = (
+        first, second = (
             dict(flat(model_values(model_of(end, self._with_common("mmgrec", {"preset": end}), self.registry))))
             for end in ends
         )
 
         def is_taken(key: str) -> bool:
-            return any(key == step or key.startswith(f"{step}.") for step in taken)
+            return any(key == name or key.startswith(f"{name}.") for name in taken)
 
-        values = {key: value for key, value in one.items() if not is_taken(key)}
-        values |= {key: value for key, value in two.items() if is_taken(key)}
+        values = {key: value for key, value in first.items() if not is_taken(key)}
+        values |= {key: value for key, value in second.items() if is_taken(key)}
         own = {key: value for key, value in table.items() if key in (*PARTS, *VALUES)}
         return model_of(label, merge(nested(values), own), self.registry)
 
@@ -257,38 +268,40 @@ class Maker:
         return merge(under, {"name": "mmgrec"}, table)
 
     def _fitting(self, section: str, cls: type) -> Table:
+        """The common settings of a section that a class has; they count as used."""
         fields = {field.name for field in dataclasses.fields(cls) if field.init} | {"name"}
-        found = {key: one for key, one in self.config.get(section, {}).items() if key in fields}
-        self.used |= {f"{section}.{key}" for key in found}
-        return found
+        settings = {key: value for key, value in self.config.get(section, {}).items() if key in fields}
+        self.used |= {f"{section}.{key}" for key in settings}
+        return settings
 
     def _grids(self) -> dict[str, Settings | list[Settings]]:
         """label -> a grid: a table of lists, or a list of tables."""
-        found: dict[str, Settings | list[Settings]] = {}
-        for name, one in self.config.get("tune", {}).items():
-            if isinstance(one, Mapping) or (isinstance(one, list) and all(isinstance(row, Mapping) for row in one)):
-                found[name] = one
+        grids: dict[str, Settings | list[Settings]] = {}
+        for label, grid in self.config.get("tune", {}).items():
+            if isinstance(grid, Mapping) or (isinstance(grid, list) and all(isinstance(row, Mapping) for row in grid)):
+                grids[label] = grid
             else:
                 self.problems.append(
                     Problem(
-                        f"tune.{name}: a table of lists, or a list of tables, is needed, got {one!r}",
+                        f"tune.{label}: a table of lists, or a list of tables, is needed, got {grid!r}",
                         "studies.not-a-grid",
                     )
                 )
-        return found
+        return grids
 
     def _tables(self, key: str) -> dict[str, Table]:
-        found: dict[str, Table] = {}
-        for name, one in self.config.get(key, {}).items():
-            if isinstance(one, Mapping):
-                found[name] = dict(one)
+        """The tables below a key; what is none is a problem."""
+        tables: dict[str, Table] = {}
+        for name, table in self.config.get(key, {}).items():
+            if isinstance(table, Mapping):
+                tables[name] = dict(table)
             else:
-                self.problems.append(Problem(f"{key}.{name}: a table is needed, got {one!r}", "settings.not-a-table"))
-        return found
+                self.problems.append(Problem(f"{key}.{name}: a table is needed, got {table!r}", "settings.not-a-table"))
+        return tables
 
 
 def _default(cls: type, name: str) -> object:
     """The default of a field that is a dataclass itself."""
-    (field,) = [one for one in dataclasses.fields(cls) if one.name == name]
+    (field,) = [field for field in dataclasses.fields(cls) if field.name == name]
     assert callable(field.default_factory)
     return field.default_factory()

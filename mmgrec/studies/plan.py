@@ -1,11 +1,12 @@
 """What there is to do in a study: its cells, their folders, which of them are done, which grid point was chosen.
 
-Reads the study's folder, writes nothing.
+The runner asks a `Plan` what can be begun next; ``mmgrec study --plan`` shows it. It only reads the study's folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from mmgrec.studies.cell import CACHE_VERSIONS, Cell
 from mmgrec.studies.layout import CELLS, FAILED, TRIAL
 from mmgrec.studies.results import TrialResult
 from mmgrec.studies.study import Study
-from mmgrec.studies.tuning import best_place
+from mmgrec.studies.tuning import best_index
 from mmgrec.studies.values import Row, StudyData, model_values
 
 __all__ = ["CellJob", "Plan", "shared_keys"]
@@ -38,16 +39,18 @@ class CellJob:
     point: int | None = None  # of the row's grid
     whole: tuple[str, ...] = ()  # names of what it may share with other cells: its stage 1, its trained network
     parts: tuple[str, ...] = ()  # of what is inside its stage 1
-    place: int = 0  # in the study, from 1
-    total: int = 0
+    number: int = 0  # in the study, from 1
+    total: int = 0  # cells of the study
 
     @property
     def name(self) -> str:
+        """What people call it."""
         trial = "" if self.test or self.point is None else f", grid point {self.point + 1}"
         return f"{self.data.name}, {self.row}, seed {self.cell.seed}{trial}"
 
     @property
     def done(self) -> bool:
+        """Whether it is made as far as is wanted."""
         return RunFolder(path=self.folder).finished or (not self.test and (self.folder / TRIAL).is_file())
 
 
@@ -65,16 +68,16 @@ class Plan:
         """The points of a row's grid on one data set, with the first seed."""
         seed = self.study.options.seeds[0]
         return [
-            self._job(data, row, point.model, seed, test=False, order=(-1, *self._at(data, row), place), point=place)
-            for place, point in enumerate(row.points)
+            self._job(data, row, point.model, seed, test=False, order=(-1, *self._at(data, row), index), point=index)
+            for index, point in enumerate(row.points)
         ]
 
     def chosen(self, data: StudyData, row: Row) -> int | None:
-        """The place of the point that validation chose; None while it cannot be said."""
+        """The index of the point that validation chose; None while its grid is not done, or if all of it failed."""
         trials = self.trials(data, row)
         if not all(job.done or job.folder.name in self.failed for job in trials):
             return None
-        return best_place([self.score(job) for job in trials])
+        return best_index([self.score(job) for job in trials])
 
     def trial(self, job: CellJob) -> TrialResult:
         """What a fit was judged on validation.
@@ -88,8 +91,8 @@ class Plan:
         """What a trial has on validation; None where it has nothing."""
         if not (job.folder / TRIAL).is_file():
             return None
-        found = self.trial(job).valid
-        return None if found is None else found.metrics[self.study.options.tune_by]
+        valid = self.trial(job).valid
+        return None if valid is None else valid.metrics[self.study.options.tune_by]
 
     def final(self, data: StudyData, row: Row) -> list[CellJob] | None:
         """A row's cells on one data set, one a seed; None while its grid is not done."""
@@ -100,50 +103,48 @@ class Plan:
                 return None
             model = row.points[point].model
         return [
-            self._job(data, row, model, seed, test=True, order=(place, *self._at(data, row)), point=point)
-            for place, seed in enumerate(self.study.options.seeds)
+            self._job(data, row, model, seed, test=True, order=(index, *self._at(data, row)), point=point)
+            for index, seed in enumerate(self.study.options.seeds)
         ]
 
     def ready(self) -> list[CellJob]:
         """What can be made now and is not yet, failed cells left out."""
-        jobs: list[CellJob] = []
-        for data in self.study.data:
-            for row in self.study.rows:
-                final = self.final(data, row)
-                jobs += self.trials(data, row) if final is None else final
+        jobs = [job for _, _, trials, final in self._rows() for job in (trials if final is None else final)]
         return sorted(
             (job for job in jobs if not job.done and job.folder.name not in self.failed), key=lambda job: job.order
         )
 
     def described(self) -> list[Json]:
         """Every cell, and whether it is done; those behind a choice that is not made yet have no folder."""
-        out: list[Json] = []
-        for data in self.study.data:
-            for row in self.study.rows:
-                final = self.final(data, row)
-                for job in [*self.trials(data, row), *(final or ())]:
-                    state = "left to do" if not (job.folder / FAILED).is_file() else "failed"
-                    out.append({"cell": job.name, "folder": job.folder.name, "done": job.done, "state": state})
-                if final is None:
-                    out += [
-                        {"cell": f"{data.name}, {row.label}, seed {seed}", "folder": "", "done": False,
-                         "state": "after tuning"}
-                        for seed in self.study.options.seeds
-                    ]  # fmt: skip
-        return out
+        cells: list[Json] = []
+        for data, row, trials, final in self._rows():
+            for job in [*trials, *(final or ())]:
+                state = "left to do" if not (job.folder / FAILED).is_file() else "failed"
+                cells.append({"cell": job.name, "folder": job.folder.name, "done": job.done, "state": state})
+            if final is None:
+                cells += [
+                    {"cell": f"{data.name}, {row.label}, seed {seed}", "folder": "", "done": False,
+                     "state": "after tuning"}
+                    for seed in self.study.options.seeds
+                ]  # fmt: skip
+        return cells
 
     def counts(self) -> tuple[int, int]:
         """All cells, those that are done."""
         total = done = 0
-        for data in self.study.data:
-            for row in self.study.rows:
-                trials = self.trials(data, row)
-                final = self.final(data, row)
-                total += len(self.study.options.seeds) + len(trials)
-                done += sum(job.done for job in trials) + sum(job.done for job in final or ())
+        for _, _, trials, final in self._rows():
+            total += len(self.study.options.seeds) + len(trials)
+            done += sum(job.done for job in trials) + sum(job.done for job in final or ())
         return total, done
 
+    def _rows(self) -> Iterator[tuple[StudyData, Row, list[CellJob], list[CellJob] | None]]:
+        """Each row on each data set with its trials, and its cells; None while its grid is not done."""
+        for data in self.study.data:
+            for row in self.study.rows:
+                yield data, row, self.trials(data, row), self.final(data, row)
+
     def _at(self, data: StudyData, row: Row) -> tuple[int, int]:
+        """Where a data set and a row stand in the study, by which cells are put in order."""
         return self.study.data.index(data), self.study.rows.index(row)
 
     def _job(
@@ -157,6 +158,7 @@ class Plan:
         order: tuple[int, ...],
         point: int | None,
     ) -> CellJob:
+        """The cell of these; asked twice it is the same object."""
         key = (data.name, row.label, point, seed, test)
         if key in self._known:
             return self._known[key]
@@ -171,12 +173,11 @@ class Plan:
             data_name=data.name,
             fingerprint=self.fingerprints[data.name],
         )
-        folder = self.out / CELLS / cell.slug
         whole, parts = shared_keys(model, cell)
-        made = CellJob(
+        job = CellJob(
             cell=cell,
             data=data,
-            folder=folder,
+            folder=self.out / CELLS / cell.slug,
             test=test,
             order=order,
             row=row.label,
@@ -184,8 +185,8 @@ class Plan:
             whole=whole,
             parts=parts,
         )
-        self._known[key] = made
-        return made
+        self._known[key] = job
+        return job
 
 
 def shared_keys(model: Model, cell: Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,6 +1,8 @@
-"""Worker processes of a study: started, given work, heard, ended in order. Does not know what a cell is.
+"""Worker processes of a study: started, given work, heard, ended in order.
 
-Each worker is a fresh Python of its own session, so that a Ctrl-C reaches the parent alone, which ends its workers.
+The runner gives a free `Worker` a task, which travels as JSON, and takes what workers say from one queue of events;
+only `mmgrec.studies.worker` understands what a task asks for. Each worker is a fresh Python of its own session, so that
+a Ctrl-C reaches the parent alone, which ends its workers.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class WorkerEvent:
 
 
 class Worker:
-    """One process."""
+    """One process, and the pipes to it."""
 
     def __init__(self, number: int, threads: int, events: queue.Queue[Event]) -> None:
         self.number = number
@@ -98,8 +100,8 @@ class Pool:
 
     def lost(self, worker: Worker) -> None:
         """The worker is no more; another may take its place."""
-        self._alive = [one for one in self._alive if one is not worker]
-        self._idle = [one for one in self._idle if one is not worker]
+        self._alive = [other for other in self._alive if other is not worker]
+        self._idle = [other for other in self._idle if other is not worker]
 
     def end(self) -> None:
         """End all workers: asked first, killed later."""
@@ -117,8 +119,8 @@ class Pool:
 @contextmanager
 def pool(jobs: int, threads: int) -> Iterator[Pool]:
     """Workers that are ended whatever happens."""
-    made = Pool(jobs, threads)
+    workers = Pool(jobs, threads)
     try:
-        yield made
+        yield workers
     finally:
-        made.end()
+        workers.end()

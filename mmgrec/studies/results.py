@@ -143,8 +143,8 @@ class CellResult:
     def machine(self) -> str:
         """Where it was made, in words."""
         processors = "?" if self.processors is None else self.processors
-        made = f"{self.system}, {processors} processors, Python {self.python}, {self.device}"
-        return f"{made}, {self.threads} threads a cell"
+        machine = f"{self.system}, {processors} processors, Python {self.python}, {self.device}"
+        return f"{machine}, {self.threads} threads a cell"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +251,8 @@ class DatasetResults:
     @property
     def counts(self) -> dict[str, int]:
         """Users, items and interactions, as far as they are known."""
-        found = {"users": self.num_users, "items": self.num_items, "interactions": self.num_interactions}
-        return {name: count for name, count in found.items() if count is not None}
+        counts = {"users": self.num_users, "items": self.num_items, "interactions": self.num_interactions}
+        return {name: count for name, count in counts.items() if count is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

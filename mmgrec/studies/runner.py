@@ -1,7 +1,8 @@
 """Carries a Study out: its cells in worker processes, tuning first where there are grids, then tables.
 
-A finished cell is never made again; one that failed is tried again by the next run. Does not know the command line; who
-wants to watch passes a `StudyObserver`.
+`run_study` is what ``mmgrec study`` calls, and any other program that wants a study made; it is heard through a
+`StudyObserver`. `plan_study` says what a study would do. A finished cell is never made again; one that failed is tried
+again by the next run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mmgrec.runs import RunFolder, slug
 from mmgrec.settings import plain, read_toml, toml_text
 from mmgrec.storage import SealedFolder, json_bytes, record_json, write_atomically
 from mmgrec.studies.cell import CellTask, DataTask, load_study_data
-from mmgrec.studies.findings import Found, gather
+from mmgrec.studies.findings import RowFindings, gather
 from mmgrec.studies.layout import CACHE, CELLS, FAILED, MARK, TUNE
 from mmgrec.studies.page import write_page
 from mmgrec.studies.plan import CellJob, Plan
@@ -26,7 +27,7 @@ from mmgrec.studies.pool import Pool, Worker, WorkerEvent, pool
 from mmgrec.studies.results import FailedCell, StudyResults, TrialOutcome, Tuning
 from mmgrec.studies.study import Study
 from mmgrec.studies.tables import write_tables
-from mmgrec.studies.tuning import best_place, tell_journal
+from mmgrec.studies.tuning import best_index, tell_journal
 from mmgrec.studies.values import Row, StudyData
 
 __all__ = ["StudyObserver", "plan_study", "run_study"]
@@ -74,7 +75,9 @@ def plan_study(study: Study, out: Path) -> Plan:
         RunError: if the folder belongs to another study.
     """
     StudyFolder(path=out).settle({"study": study.name})
-    return Plan(study=study, out=out, fingerprints={one.name: load_study_data(one).fingerprint for one in study.data})
+    return Plan(
+        study=study, out=out, fingerprints={data.name: load_study_data(data).fingerprint for data in study.data}
+    )
 
 
 def run_study(
@@ -100,51 +103,55 @@ def run_study(
     folder.settle({"study": study.name})
     with folder.claimed({"study": study.name}):
         (out / CELLS).mkdir(exist_ok=True)
-        made = plan_study(study, out)
-        work = StudyRunner(plan=made, jobs=jobs, threads=threads, device=device, watch=watch or _Silent())
+        plan = plan_study(study, out)
+        runner = StudyRunner(plan=plan, jobs=jobs, threads=threads, device=device, observer=watch or _Silent())
         try:
-            work.run()
+            runner.run()
         finally:  # stopped, the tables tell what is finished
-            told = work.tables()
-        return told
+            results = runner.tables()
+        return results
 
 
 @dataclass(kw_only=True)
 class StudyRunner:
+    """One attempt at a study: hands cells to workers, hears how they end, keeps count and writes tables."""
+
     plan: Plan
-    jobs: int
-    threads: int
+    jobs: int  # cells made at the same time
+    threads: int  # of each of their processes
     device: str
-    watch: StudyObserver
-    running: dict[Worker, tuple[CellJob, float]] = field(default_factory=dict)
-    done: int = 0
+    observer: StudyObserver
+    running: dict[Worker, tuple[CellJob, float]] = field(default_factory=dict)  # worker -> its cell, when it began
+    done: int = 0  # cells
     total: int = 0
     spent: list[tuple[str, str, float]] = field(default_factory=list)  # row, data, seconds
-    tables_at: float = 0.0
+    tables_at: float = 0.0  # when tables were last written
 
     def run(self) -> None:
+        """Make all cells that can be made; one that fails is left out."""
         self.total, self.done = self.plan.counts()
-        self.watch.planned(self.total, self.done)
+        self.observer.planned(self.total, self.done)
         self.tables_at = time.monotonic()
         with pool(self.jobs, self.threads) as workers:
-            changed = True
-            while True:
-                while changed and (ready := self._startable()) and (worker := workers.free()) is not None:
-                    self._start(worker, ready[0])
-                changed = False
-                if not self.running:
-                    return
+            self._start_all(workers)
+            while self.running:
                 worker, event = workers.events.get()
-                if worker in self.running:  # else "ready", or the end of one that had nothing to do
-                    changed = self._hear(workers, worker, event)
+                busy = worker in self.running  # if not: "ready", or the end of one that had nothing to do
+                if busy and self._hear(workers, worker, event):
+                    self._start_all(workers)
+
+    def _start_all(self, workers: Pool) -> None:
+        """Begin cells while there is one that can be begun, and a worker for it."""
+        while (ready := self._startable()) and (worker := workers.free()) is not None:
+            self._start(worker, ready[0])
 
     def _hear(self, workers: Pool, worker: Worker, event: WorkerEvent) -> bool:
         """Pass on what a worker says; True where its cell has come to an end."""
         job, began = self.running[worker]
         if event.event == "progress":
-            self.watch.progress(job, event.stage, event.done, event.total)
+            self.observer.progress(job, event.stage, event.done, event.total)
         elif event.event == "warning":
-            self.watch.note(f"warning: {job.name}: {event.text}")
+            self.observer.note(f"warning: {job.name}: {event.text}")
         elif event.event in ("done", "failed", "ended"):
             del self.running[worker]
             (workers.lost if event.event == "ended" else workers.rest)(worker)
@@ -170,9 +177,9 @@ class StudyRunner:
         return (self.plan.out / CACHE / name).is_dir()
 
     def _start(self, worker: Worker, job: CellJob) -> None:
-        job = dataclasses.replace(job, place=self.done + len(self.running) + 1, total=self.total)
+        job = dataclasses.replace(job, number=self.done + len(self.running) + 1, total=self.total)
         self.running[worker] = (job, time.monotonic())
-        self.watch.begun(job)
+        self.observer.begun(job)
         worker.give(
             CellTask(
                 cell=job.cell,
@@ -200,14 +207,14 @@ class StudyRunner:
                 write_atomically(job.folder / FAILED, json_bytes(record_json(FailedCell(what=problem, users=False))))
         if job.point is not None and not job.test:
             self._tuned(job, problem)
-        self.watch.ended(job, seconds, problem, self._left())
+        self.observer.ended(job, seconds, problem, self._left())
         if time.monotonic() - self.tables_at > _BETWEEN_TABLES:
             self.tables()
             self.tables_at = time.monotonic()
 
     def _tuned(self, job: CellJob, problem: str) -> None:
         """Tell the journal; of the trials that are done only the best one keeps its checkpoints."""
-        row = next(one for one in self.plan.study.rows if one.label == job.row)
+        row = next(row for row in self.plan.study.rows if row.label == job.row)
         trials = self.plan.trials(job.data, row)
         assert job.point is not None
         tell_journal(
@@ -217,70 +224,72 @@ class StudyRunner:
             job.point,
             None if problem else self.plan.score(job),
         )
-        best = best_place([self.plan.score(one) for one in trials])
-        for place, one in enumerate(trials):
-            if place != best and one.done:
-                shutil.rmtree(RunFolder(path=one.folder).checkpoints, ignore_errors=True)
+        best = best_index([self.plan.score(trial) for trial in trials])
+        for index, trial in enumerate(trials):
+            if index != best and trial.done:
+                shutil.rmtree(RunFolder(path=trial.folder).checkpoints, ignore_errors=True)
 
     def _left(self) -> float | None:
         """Seconds that are left at most, by the cells of the same rows that were made in this run."""
         jobs = self.plan.ready()
         if not self.spent:
             return None
-        everything = sum(seconds for _, _, seconds in self.spent) / len(self.spent)
+        overall = sum(seconds for _, _, seconds in self.spent) / len(self.spent)
         known: dict[tuple[str, ...], list[float]] = {}
         for row, data, seconds in self.spent:
             for key in ((row, data), (row,)):
                 known.setdefault(key, []).append(seconds)
         total = 0.0
         for job in jobs:
-            like = known.get((job.row, job.data.name)) or known.get((job.row,)) or [everything]
+            like = known.get((job.row, job.data.name)) or known.get((job.row,)) or [overall]
             total += sum(like) / len(like)
         hidden = self.total - self.done - len(jobs)
-        return (total + max(hidden, 0) * everything) / self.jobs
+        return (total + max(hidden, 0) * overall) / self.jobs
 
     def tables(self) -> StudyResults:
         """Tables from all cells that are finished now."""
-        found = []
-        for data in self.plan.study.data:
-            for row in self.plan.study.rows:
-                final = self.plan.final(data, row)
-                found.append(_found(self.plan, data, row, final))
-        told = gather(self.plan.study, found)
-        write_tables(self.plan.out, told)
+        study = self.plan.study
+        results = gather(study, [_row_findings(self.plan, data, row) for data in study.data for row in study.rows])
+        write_tables(self.plan.out, results)
         self._page()
-        return told
+        return results
 
     def _page(self) -> None:
         """The report page, where there is one; a fault of it costs no result."""
         try:
             write_page(self.plan.out)
         except Exception as error:
-            self.watch.note(f"warning: no page: {type(error).__name__}: {error}")
+            self.observer.note(f"warning: no page: {type(error).__name__}: {error}")
 
 
-def _found(made: Plan, data: StudyData, row: Row, final: Sequence[CellJob] | None) -> Found:
-    trials = made.trials(data, row)
+def _row_findings(plan: Plan, data: StudyData, row: Row) -> RowFindings:
+    """What is finished of a row on one data set, and what failed."""
+    final = plan.final(data, row)
+    trials = plan.trials(data, row)
     left = [job for job in [*trials, *(final or ())] if not job.done]
-    failed = {job.name: made.failed[job.folder.name] for job in left if job.folder.name in made.failed}
-    tuned: Tuning | None = None
-    if trials:
-        index = made.chosen(data, row)
-        tuned = Tuning(
-            by=f"{made.study.options.tune_by} on validation, seed {made.study.options.seeds[0]}",
-            chosen=None if index is None else dict(row.points[index].settings),
-            trials=tuple(
-                TrialOutcome(
-                    settings=dict(row.points[job.point or 0].settings),
-                    score=made.score(job),
-                    seconds=made.trial(job).seconds if job.done else None,
-                    problem=made.failed.get(job.folder.name, ""),
-                )
-                for job in trials
-            ),
-        )
+    failed = {job.name: plan.failed[job.folder.name] for job in left if job.folder.name in plan.failed}
     cells = [job.folder for job in final or () if job.done]
-    return Found(data=data.name, label=row.label, cells=tuple(cells), tuned=tuned, failed=failed)
+    tuned = _tuning(plan, data, row, trials) if trials else None
+    return RowFindings(data=data.name, label=row.label, cells=tuple(cells), tuned=tuned, failed=failed)
+
+
+def _tuning(plan: Plan, data: StudyData, row: Row, trials: Sequence[CellJob]) -> Tuning:
+    """How far the grid of a row is on one data set: what each point scored, and which was chosen."""
+    options = plan.study.options
+    index = plan.chosen(data, row)
+    return Tuning(
+        by=f"{options.tune_by} on validation, seed {options.seeds[0]}",
+        chosen=None if index is None else dict(row.points[index].settings),
+        trials=tuple(
+            TrialOutcome(
+                settings=dict(row.points[trial.point or 0].settings),
+                score=plan.score(trial),
+                seconds=plan.trial(trial).seconds if trial.done else None,
+                problem=plan.failed.get(trial.folder.name, ""),
+            )
+            for trial in trials
+        ),
+    )
 
 
 class _Silent:

@@ -1,7 +1,7 @@
 """A study as a value: data sets, models, seeds, grids to tune over, what is measured.
 
 Made from plain values: a built-in definition (`mmgrec.studies`) or a TOML file of one's own, with settings for all rows
-laid over. Everything that is wrong is told at once. `mmgrec.studies.runner` carries it out.
+laid over; everything that is wrong with them is in one error. `mmgrec.studies.run_study` carries it out.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Study:
         options = maker.options()
         data = maker.data(paths)
         rows = maker.rows(options)
-        metrics = {one: maker.plugin("metric", one, {}, f"metrics.{one}") for one in options.metrics}
+        metrics = {name: maker.plugin("metric", name, {}, f"metrics.{name}") for name in options.metrics}
         maker.check(options, rows, against_is_wanted="against" in (over or {}))
         if maker.problems:
             raise SettingsError(list(dict.fromkeys(maker.problems)))

@@ -40,14 +40,15 @@ def with_share(data: Dataset, share: float) -> Dataset:
         test=thinned(data.test),
         features={name: table[kept] for name, table in data.features.items()},
         graphs={},
-        bags={name: _bag(one, kept, number) for name, one in data.bags.items()},
+        bags={name: _thinned_bag(bag, kept, number) for name, bag in data.bags.items()},
         item_ids=named(data.item_ids),
         item_titles=named(data.item_titles),
         latent={},
     )
 
 
-def _bag(bag: Bag, kept: Tensor, number: Tensor) -> Bag:
+def _thinned_bag(bag: Bag, kept: Tensor, number: Tensor) -> Bag:
+    """The words of the items that stay, under their new numbers."""
     item = number[torch.repeat_interleave(torch.arange(bag.num_items), bag.offsets.diff())]
     stays = item >= 0
     return Bag.of(item[stays], bag.word[stays], bag.weight[stays], num_items=kept.numel(), num_words=bag.num_words)

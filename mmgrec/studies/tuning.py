@@ -1,7 +1,7 @@
 """Tuning by a grid: its points, and the journal of an optuna study that says what each of them scored.
 
-The scores themselves come from finished cells; the journal mirrors them, so that optuna's own tools can look at it.
-Choosing is done here: the highest score, of equal ones the first in the grid. Does not know how a cell is made.
+A study's rows get their points from `grid_points`, its plan asks `best_index` which of them won: the highest score, of
+equal ones the first in the grid. The scores come from finished cells; the journal repeats them for optuna's own tools.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from mmgrec.errors import Problem, RunError
 from mmgrec.settings import Settings, flat
 
-__all__ = ["best_place", "grid_points", "tell_journal"]
+__all__ = ["best_index", "grid_points", "tell_journal"]
 
 
 Table = dict[str, Any]  # Any: TOML
@@ -35,7 +35,7 @@ def grid_points(grid: Settings | Sequence[Settings], size: int, where: str, prob
     points = _combined(grid, where, problems) if isinstance(grid, Mapping) else _listed(grid, where, problems)
     if len(points) > size:
         chosen = sorted(random.Random(0).sample(range(len(points)), size))
-        points = [points[place] for place in chosen]
+        points = [points[index] for index in chosen]
     return points
 
 
@@ -49,13 +49,13 @@ def _combined(grid: Settings, where: str, problems: list[Problem]) -> list[Table
 
 
 def _listed(grid: Sequence[Settings], where: str, problems: list[Problem]) -> list[Table]:
-    points = [dict(flat(one)) for one in grid]
+    points = [dict(flat(point)) for point in grid]
     first = set(points[0]) if points else set()
-    for place, point in enumerate(points):
+    for number, point in enumerate(points, start=1):
         if odd := sorted(first ^ set(point)):
             problems.append(
                 Problem(
-                    f"{where}: point {place + 1} and the first do not name the same settings ({', '.join(odd)})",
+                    f"{where}: point {number} and the first do not name the same settings ({', '.join(odd)})",
                     "studies.uneven-grid",
                 )
             )
@@ -63,14 +63,21 @@ def _listed(grid: Sequence[Settings], where: str, problems: list[Problem]) -> li
     return points
 
 
-def best_place(scores: Sequence[float | None]) -> int | None:
-    """Where the highest score is, the first of equal ones; None (failed) is no score."""
-    known = [(score, -place) for place, score in enumerate(scores) if score is not None]
+def best_index(scores: Sequence[float | None]) -> int | None:
+    """The index of the highest score, the first of equal ones; None where there is none. A failed trial's is None."""
+    known = [(score, -index) for index, score in enumerate(scores) if score is not None]
     return -max(known)[1] if known else None
 
 
-def tell_journal(file: Path, name: str, points: Sequence[Settings], place: int, score: float | None) -> None:
-    """Write a point's score (None: it failed) into the journal, unless it stands there already.
+def tell_journal(file: Path, name: str, points: Sequence[Settings], index: int, score: float | None) -> None:
+    """Write a point's score into the journal, unless it stands there already.
+
+    Args:
+        file: the journal.
+        name: of the optuna study in it.
+        points: all points of the grid.
+        index: which of them was tried.
+        score: what it reached; None: it failed.
 
     Raises:
         RunError: if the journal cannot be read.
@@ -83,7 +90,7 @@ def tell_journal(file: Path, name: str, points: Sequence[Settings], place: int, 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file.parent.mkdir(parents=True, exist_ok=True)
     choices = {key: list(dict.fromkeys(_text(point[key]) for point in points)) for key in points[0]}
-    wanted = {key: _text(value) for key, value in points[place].items()}
+    wanted = {key: _text(value) for key, value in points[index].items()}
     try:
         study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(file))),

@@ -80,8 +80,8 @@ def model_of(label: str, table: Settings, registry: Registry) -> Model:
     if plugin == "mmgrec":
         own = Experiment.of(values, registry=registry).models[0]
         return dataclasses.replace(own, label=label)
-    made: object = build(registry.load("recommender", plugin), values)
-    return Model(label=label, plugin=plugin, recommender=cast(Recommender, made))
+    recommender: object = build(registry.load("recommender", plugin), values)
+    return Model(label=label, plugin=plugin, recommender=cast(Recommender, recommender))
 
 
 def model_values(model: Model) -> Table:

@@ -44,18 +44,18 @@ class _Teller:
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
-        self._stage, self._total, self._told = "", 0, 0.0
+        self._total, self._said_at = 0, 0.0  # steps of the stage; when its progress was last said
 
     def say(self, event: WorkerEvent) -> None:
         self._out.write(json.dumps(record_json(event)) + "\n")
         self._out.flush()
 
     def begin(self, stage: str, total: int) -> None:
-        self._stage, self._total, self._told = stage, total, 0.0
+        self._total, self._said_at = total, 0.0
 
     def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None:
-        if time.monotonic() - self._told >= _EVERY:
-            self._told = time.monotonic()
+        if time.monotonic() - self._said_at >= _EVERY:
+            self._said_at = time.monotonic()
             self.say(WorkerEvent(event="progress", stage=stage, done=done, total=self._total))
 
     def end(self, stage: str, facts: Mapping[str, float]) -> None: ...
@@ -76,20 +76,20 @@ def work() -> None:
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     teller = _Teller(out)
     registry = Registry.discover()
-    known: tuple[DataTask, Dataset] | None = None
+    loaded: tuple[DataTask, Dataset] | None = None
     try:
         teller.say(WorkerEvent(event="ready"))
         while line := tasks.get():
             task = record_of(CellTask, json.loads(line), where="task")
             torch.set_num_threads(task.threads)
             try:
-                if known is None or known[0] != task.data:
-                    known = None  # at most one data set is held
-                    known = (task.data, load_study_data(task.data.data(registry)))
+                if loaded is None or loaded[0] != task.data:
+                    loaded = None  # at most one data set is held
+                    loaded = (task.data, load_study_data(task.data.data(registry)))
                 make_cell(
                     task.cell,
                     Path(task.folder),
-                    known[1],
+                    loaded[1],
                     test=task.test,
                     cache=Path(task.cache),
                     keep_weights=task.keep_weights,

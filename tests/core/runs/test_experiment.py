@@ -37,10 +37,10 @@ def problems(config: dict[str, Any], **more: Any) -> list[str]:
 
 
 def test_nothing_given_is_the_default_method_on_synthetic_data() -> None:
-    made = Experiment.of({})
-    assert made.data_name == "synthetic"
-    assert [model.label for model in made.rows] == ["mmgrec"]
-    assert made.models[0].parts == {
+    experiment = Experiment.of({})
+    assert experiment.data_name == "synthetic"
+    assert [model.label for model in experiment.rows] == ["mmgrec"]
+    assert experiment.models[0].parts == {
         "quantizer": "graph-rqvae",
         "collisions": "popularity",
         "position": "relation-aware",
@@ -53,7 +53,7 @@ def test_a_path_alone_means_a_folder(tmp_path: Path) -> None:
 
 
 def test_values_bring_the_experiment_back() -> None:
-    made = Experiment.of(
+    experiment = Experiment.of(
         {
             "seed": 3,
             "top_k": [5],
@@ -63,39 +63,39 @@ def test_values_bring_the_experiment_back() -> None:
             "baselines": {"wide": {"name": "itemknn", "neighbours": 50}, "popularity": {}},
         }
     )
-    again = Experiment.of(made.values())
-    assert again.models == made.models
-    assert again.baselines == made.baselines
-    assert again.options == made.options
-    assert again.values() == made.values()
+    again = Experiment.of(experiment.values())
+    assert again.models == experiment.models
+    assert again.baselines == experiment.baselines
+    assert again.options == experiment.options
+    assert again.values() == experiment.values()
 
 
 def test_a_compared_preset_keeps_its_own_settings_and_the_runs_parts() -> None:
-    made = Experiment.of({"quantizer": {"name": "rqvae", "codebook_size": 16}, "compare": ["paper"]})
-    own, paper = (dataclasses.asdict(model.recommender) for model in made.models)
-    assert made.models[1].parts["quantizer"] == "rqvae"
+    experiment = Experiment.of({"quantizer": {"name": "rqvae", "codebook_size": 16}, "compare": ["paper"]})
+    own, paper = (dataclasses.asdict(model.recommender) for model in experiment.models)
+    assert experiment.models[1].parts["quantizer"] == "rqvae"
     assert (own["quantizer"]["codebook_size"], paper["quantizer"]["codebook_size"]) == (16, 128)
     assert (own["network"]["head"], paper["network"]["head"]) == ("tree", "tokens")
 
 
 def test_what_is_laid_over_counts_for_every_preset() -> None:
-    made = Experiment.of({"compare": ["paper"]}, over={"training": {"epochs": 1}})
-    assert [model.values()["training"]["epochs"] for model in made.models] == [1, 1]
+    experiment = Experiment.of({"compare": ["paper"]}, over={"training": {"epochs": 1}})
+    assert [model.values()["training"]["epochs"] for model in experiment.models] == [1, 1]
 
 
 def test_a_presets_settings_apply_where_the_plugin_has_such_fields() -> None:
-    made = Experiment.of({"preset": "paper", "quantizer": {"name": "hk-means"}})
-    assert made.models[0].values()["quantizer"]["codebook_size"] == 128
+    experiment = Experiment.of({"preset": "paper", "quantizer": {"name": "hk-means"}})
+    assert experiment.models[0].values()["quantizer"]["codebook_size"] == 128
 
 
 def test_two_settings_of_one_baseline_stand_side_by_side() -> None:
-    made = Experiment.of({"baselines": {"itemknn": {}, "itemknn-50": {"name": "itemknn", "neighbours": 50}}})
-    assert [row.label for row in made.baselines] == ["itemknn", "itemknn-50"]
-    assert made.baselines[0].recommender != made.baselines[1].recommender
+    experiment = Experiment.of({"baselines": {"itemknn": {}, "itemknn-50": {"name": "itemknn", "neighbours": 50}}})
+    assert [row.label for row in experiment.baselines] == ["itemknn", "itemknn-50"]
+    assert experiment.baselines[0].recommender != experiment.baselines[1].recommender
 
 
 def test_everything_wrong_is_told_at_once() -> None:
-    found = problems(
+    sentences = problems(
         {
             "sed": 1,
             "seed": -1,
@@ -108,10 +108,10 @@ def test_everything_wrong_is_told_at_once() -> None:
         },
         problems=["known before"],
     )
-    assert found[0] == "known before"
+    assert sentences[0] == "known before"
     for part in ("sed:", "seed:", "'papers'", "'recal'", "'rq-means'", "network.dim:", "mmgrec is the run's", "'eas'"):
-        assert [one for one in found if part in one], part
-    assert "data: a table is needed, got 3" in found
+        assert [sentence for sentence in sentences if part in sentence], part
+    assert "data: a table is needed, got 3" in sentences
 
 
 # --------------------------------------------------------------------------- the folder
@@ -158,11 +158,11 @@ def test_another_attempt_under_other_circumstances_is_told_with_the_keys(tmp_pat
 
 
 def test_the_circumstances_of_a_run_are_threads_device_and_versions() -> None:
-    found = circumstances(Experiment.of({}), torch.device("meta"))
-    assert (found["threads"], found["device"]) == (torch.get_num_threads(), "meta")
-    assert found["python"] == platform.python_version()
-    assert found["versions"]["torch"] == torch.__version__
-    assert found["versions"]["mmgrec"] == __version__
+    facts = circumstances(Experiment.of({}), torch.device("meta"))
+    assert (facts["threads"], facts["device"]) == (torch.get_num_threads(), "meta")
+    assert facts["python"] == platform.python_version()
+    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["versions"]["mmgrec"] == __version__
 
 
 def test_a_folder_in_use_is_refused_and_free_afterwards(tmp_path: Path) -> None:

@@ -13,20 +13,20 @@ from mmgrec.settings.values import merge
 
 
 def model(preset: str) -> MMGRec:
-    made = Experiment.of({"preset": preset}).models[0].recommender
-    assert isinstance(made, MMGRec)
-    return made
+    recommender = Experiment.of({"preset": preset}).models[0].recommender
+    assert isinstance(recommender, MMGRec)
+    return recommender
 
 
 def assert_holds(part: object, values: Mapping[str, object]) -> None:
     for name, wanted in values.items():
         if name == "name":
             continue
-        found = getattr(part, name)
+        value = getattr(part, name)
         if isinstance(wanted, Mapping):
-            assert_holds(found, wanted)
+            assert_holds(value, wanted)
         else:
-            assert (list(found) if isinstance(found, tuple) else found) == wanted, name
+            assert (list(value) if isinstance(value, tuple) else value) == wanted, name
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -36,22 +36,22 @@ def test_every_value_of_a_preset_arrives(preset: str) -> None:
 
 def test_the_paper_reads_no_users_representation() -> None:
     """Its targets are interactions, which the users' representations have seen."""
-    made = model("paper")
-    assert (made.training.targets, made.network.user_input) == ("interactions", "history")
+    preset = model("paper")
+    assert (preset.training.targets, preset.network.user_input) == ("interactions", "history")
 
 
 def test_the_paper_has_the_papers_head_and_quantizer() -> None:
-    made = model("paper")
-    assert made.network.head == "tokens"
-    assert made.quantizer.schedule == "alternating"  # type: ignore[attr-defined]
-    assert made.quantizer.graph.convolution == "sage"  # type: ignore[attr-defined]
+    preset = model("paper")
+    assert preset.network.head == "tokens"
+    assert preset.quantizer.schedule == "alternating"  # type: ignore[attr-defined]
+    assert preset.quantizer.graph.convolution == "sage"  # type: ignore[attr-defined]
 
 
 def test_the_recipe_learns_from_its_teacher_and_is_the_default() -> None:
-    made = model("recipe")
-    assert (made.training.targets, made.network.head) == ("teacher", "tree")
+    preset = model("recipe")
+    assert (preset.training.targets, preset.network.head) == ("teacher", "tree")
     default = Experiment.of({}).models[0].recommender
-    assert default == made
+    assert default == preset
 
 
 def test_the_published_code_is_the_paper_with_every_departure() -> None:

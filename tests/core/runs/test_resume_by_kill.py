@@ -81,9 +81,9 @@ def fit(folder):
     data = planted(num_users=60, num_items=40, mean_interactions=10, seed=3)
     fitted = model.fit(data, Context(seed=1, checkpoints=folder, reporter=reporter))
     users = torch.arange(data.num_users)
-    found = fitted.recommend(users, top_k=10, exclusion=exclusion_of(data.train, users))
+    lists = fitted.recommend(users, top_k=10, exclusion=exclusion_of(data.train, users))
     parts = {"state": fitted.state(), "rec_ids": {"token": fitted.rec_ids.token}}
-    parts["lists"] = {"item": found.item, "score": found.score}
+    parts["lists"] = {"item": lists.item, "score": lists.score}
     return {name: hashlib.sha256(save(part)).hexdigest() for name, part in parts.items()}
 
 
@@ -125,7 +125,7 @@ out = root / "whole.json"
 started = time.monotonic()
 assert not killed(child(None, out, 0))
 seconds = time.monotonic() - started
-told = {"whole": json.loads(out.read_text()), "moments": [], "writes": []}
+fits = {"whole": json.loads(out.read_text()), "moments": [], "writes": []}
 
 
 def moment(home, out):
@@ -146,18 +146,18 @@ def write(home, out):
 for name, attempt in (("moments", moment), ("writes", write)):
     kills = 0
     while True:  # one fit after the other, each killed and started again until it is done
-        home = root / f"{name}{len(told[name])}"
+        home = root / f"{name}{len(fits[name])}"
         out = home.with_suffix(".json")
         while kills < wanted and attempt(home, out):
             kills += 1
         if kills == wanted and not out.exists():
             killed(child(home, out, 0))
-        left = [one.name for one in home.rglob(".*.tmp")]
+        left = [path.name for path in home.rglob(".*.tmp")]
         epochs = home.with_suffix(".epochs").read_text()
-        told[name].append({"left": left, "epochs": epochs, "out": json.loads(out.read_text())})
+        fits[name].append({"left": left, "epochs": epochs, "out": json.loads(out.read_text())})
         if kills == wanted:
             break
-print(json.dumps(told))
+print(json.dumps(fits))
 '''
 
 CHILD = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -194,9 +194,9 @@ def test_killed_at_random_moments_and_within_writes_it_ends_in_the_same_bits(tri
         call = [sys.executable, "-c", HELPER, schedule, str(tmp_path / schedule), str(kills)]
         done = subprocess.run(call, capture_output=True, text=True, check=False, env=CHILD)
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        for fit in told["moments"] + told["writes"]:
-            assert fit["out"] == told["whole"]
+        fits = json.loads(done.stdout)
+        for fit in fits["moments"] + fits["writes"]:
+            assert fit["out"] == fits["whole"]
             assert fit["left"] == []
             assert most_repeated(fit["epochs"]) <= 1  # a checkpoint is kept after each epoch
     trials.held("killed-in-training", 2 * len(SCHEDULES) * kills)
@@ -227,9 +227,9 @@ COMMAND = (
 
 
 def finished(process: Process) -> str:
-    _, told = process.communicate()
-    assert process.returncode == 0, told
-    return told
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return errors
 
 
 def epochs_done(out: Path) -> int:

@@ -26,9 +26,9 @@ def test_a_run_is_opened_by_its_folder_or_the_file_in_it() -> None:
 
 def test_it_gives_results_as_values() -> None:
     results = mmgrec.open(STORED).results
-    found = results.find("popularity", "test")
-    assert found is not None
-    assert found.metrics["recall@10"] == pytest.approx(
+    result = results.find("popularity", "test")
+    assert result is not None
+    assert result.metrics["recall@10"] == pytest.approx(
         next(
             row["metrics"]["recall@10"]
             for row in json.loads((STORED / RESULTS).read_text())["results"]

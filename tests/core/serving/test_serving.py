@@ -58,7 +58,7 @@ def test_files_that_cannot_be_read_are_a_sentence(tmp_path: Path, name: str, con
 def test_ids_are_parted_by_new_lines_alone(tmp_path: Path) -> None:
     ids = ["a\u2028b", "c\x85d", "e\x1cf", "g"]
     (tmp_path / "u.txt").write_text("\r\n".join(ids), newline="")
-    (tmp_path / "u.jsonl").write_text("\n".join(json.dumps(one, ensure_ascii=False) for one in ids))
+    (tmp_path / "u.jsonl").write_text("\n".join(json.dumps(value, ensure_ascii=False) for value in ids))
     assert read_ids(tmp_path / "u.txt", "user") == ids
     assert read_ids(tmp_path / "u.jsonl", "user") == ["a\u2028b", "c\x85d", "e\x1cf", "g"]
 

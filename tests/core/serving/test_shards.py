@@ -33,7 +33,7 @@ def answer(users: torch.Tensor) -> list[Recommendations]:
     item[users < 5, 1:] = -1
     score = torch.where(item < 0, -torch.inf, -torch.arange(3.0))
     parts = zip(users.split(7), item.split(7), score.split(7), strict=True)
-    return [Recommendations(user=user, item=one, score=two) for user, one, two in parts]
+    return [Recommendations(user=user, item=item, score=score) for user, item, score in parts]
 
 
 def written(folder: Path, users: torch.Tensor = USERS, **asked: object) -> int:
@@ -47,7 +47,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_the_shards_together_are_the_one_file(tmp_path: Path) -> None:
     assert written(tmp_path / "many") == write(tmp_path / "one.parquet", answer(USERS), DATA) == 45 * 3 + 5
     assert sorted(content(tmp_path / "many")) == ["asked.json", "manifest.json"] + [
-        f"part-0000{place}.parquet" for place in range(3)
+        f"part-0000{index}.parquet" for index in range(3)
     ]
     many = polars.read_parquet(tmp_path / "many" / "*.parquet")
     assert many.equals(polars.read_parquet(tmp_path / "one.parquet"))
@@ -162,8 +162,8 @@ while kills < wanted:
         for file in out.glob("part-*.parquet"):
             halves += file.read_bytes() != (root / "whole" / file.name).read_bytes()
     assert child(out) == 0
-    same = {one.name: one.read_bytes() for one in out.iterdir()} == {
-        one.name: one.read_bytes() for one in (root / "whole").iterdir()
+    same = {file.name: file.read_bytes() for file in out.iterdir()} == {
+        file.name: file.read_bytes() for file in (root / "whole").iterdir()
     }
     assert same, out
 print(json.dumps({"halves": halves, "kills": kills}))

@@ -57,7 +57,7 @@ def cell_of(label: str = "mmgrec", data: Dataset = DATA, seed: int = 1, **table:
     )
 
 
-def made(cell: Cell, root: Path, *, data: Dataset = DATA, test: bool = True) -> Path:
+def make(cell: Cell, root: Path, *, data: Dataset = DATA, test: bool = True) -> Path:
     folder = root / cell.slug
     make_cell(cell, folder, data, test=test, cache=root / "shared", keep_weights=True)
     return folder
@@ -73,7 +73,7 @@ def unshared(cell: Cell, root: Path) -> Path:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished cell of MMGRec. Look, do not touch."""
-    return made(cell_of(), tmp_path_factory.mktemp("whole"))
+    return make(cell_of(), tmp_path_factory.mktemp("whole"))
 
 
 def bits(folder: Path) -> tuple[bytes, bytes, Any]:
@@ -83,18 +83,18 @@ def bits(folder: Path) -> tuple[bytes, bytes, Any]:
 
 
 def test_a_cell_tells_what_was_measured_and_at_what_cost(whole: Path) -> None:
-    told = json.loads((whole / CELL).read_text())
-    test, valid = told["results"]
+    result = json.loads((whole / CELL).read_text())
+    test, valid = result["results"]
     assert (test["split"], valid["split"]) == ("test", "valid")
     assert set(test["metrics"]) == {f"{name}@{k}" for name in ("recall", "ndcg", "coverage") for k in (10, 20)}
-    assert set(told["definitions"]) == {"recall", "ndcg", "coverage"}
+    assert set(result["definitions"]) == {"recall", "ndcg", "coverage"}
     frame = polars.read_parquet(whole / PER_USER)
     assert frame["ndcg@10"].mean() == pytest.approx(test["metrics"]["ndcg@10"])
     weights = load_tensors((whole / WEIGHTS).read_bytes())
-    assert told["parameters"] == sum(one.numel() for one in weights.values() if one.is_floating_point())
-    assert told["seconds"]["fit"] >= told["seconds"]["stage1"] > 0
-    assert told["peak_memory_mib"] > 50
-    assert [len(stage["rows"]) for stage in told["history"] if stage["stage"] == "generator"] == [3]
+    assert result["parameters"] == sum(weight.numel() for weight in weights.values() if weight.is_floating_point())
+    assert result["seconds"]["fit"] >= result["seconds"]["stage1"] > 0
+    assert result["peak_memory_mib"] > 50
+    assert [len(stage["rows"]) for stage in result["history"] if stage["stage"] == "generator"] == [3]
     assert not (whole / "checkpoints").exists()
 
 
@@ -102,30 +102,30 @@ def test_a_cell_has_the_bits_of_a_fit_without_a_study(whole: Path) -> None:
     model = model_of("mmgrec", SMALL, Registry.discover())
     fitted = model.recommender.fit(DATA, Context(seed=1))
     state = fitted.state()
-    kept = load_tensors((whole / WEIGHTS).read_bytes())
-    assert state.keys() == kept.keys()
-    assert [name for name in state if not torch.equal(state[name], kept[name])] == []
+    stored = load_tensors((whole / WEIGHTS).read_bytes())
+    assert state.keys() == stored.keys()
+    assert [name for name in state if not torch.equal(state[name], stored[name])] == []
 
 
 def test_stage_1_is_shared_by_rows_that_differ_behind_it(whole: Path) -> None:
     other = cell_of(position={"name": "none"})
-    with_it = made(other, whole.parent)
+    sharing = make(other, whole.parent)
     alone = unshared(other, whole.parent)
-    assert bits(with_it) == bits(alone)
-    seconds = json.loads((with_it / CELL).read_text())["seconds"]
+    assert bits(sharing) == bits(alone)
+    seconds = json.loads((sharing / CELL).read_text())["seconds"]
     mine = json.loads((whole / CELL).read_text())["seconds"]
     assert seconds["shared"] == seconds["stage1"] == mine["stage1"] > 0 == mine["shared"]
-    stages = [[(stage.stage, len(stage.rows)) for stage in last_stages(x / "log.jsonl")] for x in (with_it, alone)]
+    stages = [[(stage.stage, len(stage.rows)) for stage in last_stages(x / "log.jsonl")] for x in (sharing, alone)]
     assert stages[0] == stages[1], "the history of what is shared belongs to both"
 
 
 def test_stage_1_alone_ranks_by_the_representations_of_mmgrec(whole: Path) -> None:
-    alone = made(cell_of("stage-1", graph=SMALL["quantizer"]["graph"]), whole.parent)
-    told, state = json.loads((alone / CELL).read_text()), load_tensors((whole / WEIGHTS).read_bytes())
-    assert told["seconds"]["shared"] > 0, "the graph is computed once"
+    alone = make(cell_of("stage-1", graph=SMALL["quantizer"]["graph"]), whole.parent)
+    result, state = json.loads((alone / CELL).read_text()), load_tensors((whole / WEIGHTS).read_bytes())
+    assert result["seconds"]["shared"] > 0, "the graph is computed once"
     representations = Representations(user=state["representations.user"], item=state["representations.item"])
     report = evaluate(FittedFactors(representations=representations), DATA)
-    test = told["results"][0]["metrics"]
+    test = result["results"][0]["metrics"]
     assert {name: test[name] for name in ("recall@10", "ndcg@20")} == {
         name: report.metrics[name] for name in ("recall@10", "ndcg@20")
     }
@@ -136,7 +136,9 @@ def test_the_plan_knows_what_cells_will_share(whole: Path) -> None:
     hybrid = {"rescoring": {"weight": [0.0, 1.0]}}
     graph = {"name": "stage-1", "graph": SMALL["quantizer"]["graph"]}
     alone = shared_keys(model_of("stage 1", graph, Registry.discover()), cell_of())
-    rows = [shared_keys(model_of("mmgrec", {**SMALL, **one}, Registry.discover()), cell_of()) for one in ({}, hybrid)]
+    rows = [
+        shared_keys(model_of("mmgrec", {**SMALL, **table}, Registry.discover()), cell_of()) for table in ({}, hybrid)
+    ]
     assert rows[0] == rows[1], "the hybrid trains the same network"
     kept = {folder.name for folder in (whole.parent / "shared").iterdir()}
     assert set(rows[0][0]) <= kept
@@ -147,20 +149,20 @@ def test_the_plan_knows_what_cells_will_share(whole: Path) -> None:
 @pytest.mark.parametrize("network", [{}, {"head": "tokens", "shared_vocabulary": True}], ids=["tree", "one vocabulary"])
 def test_the_network_is_shared_with_the_hybrid(network: dict[str, object], tmp_path: Path) -> None:
     table = {"network": {**SMALL["network"], **network}}
-    plain = made(cell_of(**table), tmp_path)
+    plain = make(cell_of(**table), tmp_path)
     other = cell_of(**table, rescoring={"weight": [0.0, 1.0]})
-    with_it = made(other, tmp_path)
-    assert bits(with_it) == bits(unshared(other, tmp_path))
-    mine, its = (json.loads((folder / CELL).read_text())["seconds"] for folder in (plain, with_it))
+    sharing = make(other, tmp_path)
+    assert bits(sharing) == bits(unshared(other, tmp_path))
+    mine, its = (json.loads((folder / CELL).read_text())["seconds"] for folder in (plain, sharing))
     assert its["shared"] > its["stage1"] == mine["stage1"], "stage 1 and the network's training"
 
 
 def test_the_graph_is_shared_by_quantizers_that_differ_around_it(whole: Path) -> None:
     quantizer = {"name": "rq-kmeans", "codebook_size": 8, "graph": SMALL["quantizer"]["graph"]}
     other = cell_of(quantizer=quantizer)
-    with_it = made(other, whole.parent)
-    assert bits(with_it) == bits(unshared(other, whole.parent))
-    seconds = json.loads((with_it / CELL).read_text())["seconds"]
+    sharing = make(other, whole.parent)
+    assert bits(sharing) == bits(unshared(other, whole.parent))
+    seconds = json.loads((sharing / CELL).read_text())["seconds"]
     assert 0 < seconds["shared"] <= seconds["stage1"]
 
 
@@ -204,25 +206,25 @@ def test_parts_in_a_tuple_have_their_classes_in_the_key_too() -> None:
         parts: tuple[Any, ...]
 
     base: dict[str, Any] = {"seed": 1, "fingerprint": "f", "versions": CACHE_VERSIONS}
-    ones = [model_of("mmgrec", {"position": {"name": name}}, Registry.discover()) for name in ("none", "sinusoidal")]
-    parts = [one.recommender.position for one in ones]  # type: ignore[attr-defined]
+    models = [model_of("mmgrec", {"position": {"name": name}}, Registry.discover()) for name in ("none", "sinusoidal")]
+    parts = [model.recommender.position for model in models]  # type: ignore[attr-defined]
     assert len({cache_key(Several((part,)), (), **base) for part in parts}) == 2
 
 
 def test_rows_that_differ_in_a_part_without_settings_are_trained_each(whole: Path) -> None:
     mine = json.loads((whole / CELL).read_text())["seconds"]["stage1"]
     for name in ("none", "sinusoidal"):
-        folder = made(cell_of(position={"name": name}), whole.parent)
+        folder = make(cell_of(position={"name": name}), whole.parent)
         assert json.loads((folder / CELL).read_text())["seconds"]["shared"] == mine, "stage 1 and no more"
 
 
 def test_a_damaged_shared_result_is_made_again(whole: Path, tmp_path: Path) -> None:
-    first = made(cell_of(), tmp_path)
+    first = make(cell_of(), tmp_path)
     for file in (tmp_path / "shared").rglob("representations.safetensors"):
         content = bytearray(file.read_bytes())
         content[-1] ^= 1
         file.write_bytes(content)
-    other = made(cell_of(position={"name": "none"}), tmp_path)
+    other = make(cell_of(position={"name": "none"}), tmp_path)
     assert json.loads((other / CELL).read_text())["seconds"]["shared"] == 0
     assert "is made again" in (other / "log.jsonl").read_text()
     assert bits(first) == bits(whole)
@@ -233,7 +235,7 @@ def test_a_damaged_shared_result_is_made_again(whole: Path, tmp_path: Path) -> N
 
 def test_a_finished_cell_is_leftunshared(whole: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in whole.rglob("*") if file.name != "lock"}
-    made(cell_of(), whole.parent)
+    make(cell_of(), whole.parent)
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*") if file.name != "lock"} == before
 
 
@@ -252,7 +254,7 @@ def test_other_settings_seed_mask_or_data_are_another_cell() -> None:
 
 def test_other_data_than_the_cells_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
-        made(cell_of("popularity"), tmp_path, data=planted(num_users=50, num_items=40, seed=9))
+        make(cell_of("popularity"), tmp_path, data=planted(num_users=50, num_items=40, seed=9))
     assert refused.value.code == "studies.other-data"
 
 
@@ -267,18 +269,18 @@ def steps() -> Iterator[list[str]]:
 
 def test_the_second_step_fits_from_checkpoints_to_the_same_bits(whole: Path, tmp_path: Path, steps: list[str]) -> None:
     cell = cell_of()
-    folder = made(cell, tmp_path, test=False)
+    folder = make(cell, tmp_path, test=False)
     assert not (folder / PER_USER).exists()
     trial = (folder / TRIAL).read_bytes()
     assert len(steps) > 0
     steps.clear()
-    made(cell, tmp_path)
+    make(cell, tmp_path)
     assert steps == [], "nothing is trained again"
     assert bits(folder) == bits(whole)
     assert (folder / TRIAL).read_bytes() == trial
-    told = json.loads((folder / CELL).read_text())
-    assert told["seconds"]["fit"] == json.loads(trial)["seconds"]["fit"]
-    assert [len(one["rows"]) for one in told["history"] if one["stage"] == "generator"] == [3]
+    result = json.loads((folder / CELL).read_text())
+    assert result["seconds"]["fit"] == json.loads(trial)["seconds"]["fit"]
+    assert [len(stage["rows"]) for stage in result["history"] if stage["stage"] == "generator"] == [3]
 
 
 class _Kill(BaseException):
@@ -300,12 +302,12 @@ def test_a_killed_cell_goes_on_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(LogTee, "update", dying)
         with pytest.raises(_Kill):
-            made(cell, tmp_path)
-    folder = made(cell, tmp_path)
+            make(cell, tmp_path)
+    folder = make(cell, tmp_path)
     assert bits(folder) == bits(whole)
     rows = [
-        {one["stage"]: [row["epoch"] for row in one["rows"]] for one in json.loads((x / CELL).read_text())["history"]}
-        for x in (folder, whole)
+        {stage["stage"]: [row["epoch"] for row in stage["rows"]] for stage in json.loads(text)["history"]}
+        for text in ((folder / CELL).read_text(), (whole / CELL).read_text())
     ]
     assert rows[0] == rows[1], "the history is whole although two attempts made it"
 
@@ -320,8 +322,8 @@ def test_the_first_step_never_looks_at_the_test_part(tmp_path: Path) -> None:
         return dataclasses.replace(DATA, test=wrong)
 
     scores = []
-    for place, data in enumerate((DATA, poisoned(), without_test(DATA))):
-        folder = made(cell_of("mf", data, dim=[4], epochs=3), tmp_path / str(place), data=data, test=False)
+    for index, data in enumerate((DATA, poisoned(), without_test(DATA))):
+        folder = make(cell_of("mf", data, dim=[4], epochs=3), tmp_path / str(index), data=data, test=False)
         scores.append(json.loads((folder / TRIAL).read_text())["valid"]["metrics"])
     assert scores[0] == scores[1] == scores[2]
 
@@ -337,7 +339,7 @@ def test_no_fit_is_given_a_test_part(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return fit(self, data, context)
 
     monkeypatch.setattr(Popularity, "fit", watching)
-    folder = made(cell_of("popularity"), tmp_path)
+    folder = make(cell_of("popularity"), tmp_path)
     assert seen == [0]
     assert json.loads((folder / CELL).read_text())["results"][0]["num_users"] > 0
 
@@ -346,7 +348,7 @@ def test_a_cell_that_was_killed_before_its_settings_stood_goes_on(tmp_path: Path
     cell = cell_of("popularity")
     (tmp_path / cell.slug).mkdir()
     (tmp_path / cell.slug / ".run.toml.123.tmp").write_text("seed = ")
-    assert (made(cell, tmp_path) / CELL).is_file()
+    assert (make(cell, tmp_path) / CELL).is_file()
 
 
 def test_a_failure_is_a_sentence_and_the_next_attempt_forgets_it(
@@ -355,16 +357,16 @@ def test_a_failure_is_a_sentence_and_the_next_attempt_forgets_it(
     cell = cell_of("ease", max_items=3)
     folder = tmp_path / cell.slug
     with pytest.raises(Exception, match="EASE would need"):
-        made(cell, tmp_path)
-    told = json.loads((folder / FAILED).read_text())
-    assert told["users"] is True
-    assert "max_items is 3" in told["what"]
+        make(cell, tmp_path)
+    result = json.loads((folder / FAILED).read_text())
+    assert result["users"] is True
+    assert "max_items is 3" in result["what"]
     assert str(Path.home()) not in (folder / "traceback.txt").read_text()
     from mmgrec_plugins.recommenders.simple.ease import EASE
 
     fit = EASE.fit
     monkeypatch.setattr(EASE, "fit", lambda self, *given: fit(dataclasses.replace(self, max_items=99), *given))
-    made(cell, tmp_path)
+    make(cell, tmp_path)
     assert not (folder / FAILED).exists()
     assert (folder / CELL).is_file()
 
@@ -374,6 +376,6 @@ def test_an_insight_that_fails_costs_no_result(tmp_path: Path, monkeypatch: pyte
         raise RuntimeError("no picture today")
 
     monkeypatch.setattr("mmgrec.runs.fitting.insight", broken)
-    folder = made(cell_of("popularity"), tmp_path)
+    folder = make(cell_of("popularity"), tmp_path)
     assert json.loads((folder / CELL).read_text())["insight"] == "failed: RuntimeError: no picture today"
     assert not (folder / INSIGHT).exists()

@@ -16,7 +16,7 @@ from mmgrec.settings.values import nested
 from mmgrec.studies.built_in import STUDIES
 from mmgrec.studies.study import Study
 from mmgrec.studies.subsample import with_share
-from mmgrec.studies.tuning import best_place, grid_points, tell_journal
+from mmgrec.studies.tuning import best_index, grid_points, tell_journal
 from mmgrec.studies.values import model_of, model_values
 from mmgrec.synthetic import planted
 
@@ -30,19 +30,19 @@ def problems(config: dict[str, Any], **more: Any) -> list[str]:
 
 
 def test_a_label_that_is_a_recommender_needs_no_name() -> None:
-    made = Study.of("mine", {"models": {"itemknn": {"neighbours": 7}, "no positions": {"position": {"name": "none"}}}})
-    assert [(row.label, row.model.plugin) for row in made.rows] == [("itemknn", "itemknn"), ("no positions", "mmgrec")]
-    assert made.rows[0].model.values() == {**made.rows[0].model.values(), "neighbours": 7}
-    assert made.rows[1].model.parts["position"] == "none"
-    assert made.first == "itemknn"
-    assert made.options.seeds == (0, 1, 2, 3, 4)
+    study = Study.of("mine", {"models": {"itemknn": {"neighbours": 7}, "no positions": {"position": {"name": "none"}}}})
+    assert [(row.label, row.model.plugin) for row in study.rows] == [("itemknn", "itemknn"), ("no positions", "mmgrec")]
+    assert study.rows[0].model.values() == {**study.rows[0].model.values(), "neighbours": 7}
+    assert study.rows[1].model.parts["position"] == "none"
+    assert study.first == "itemknn"
+    assert study.options.seeds == (0, 1, 2, 3, 4)
 
 
 @pytest.mark.parametrize("label", ["mmgrec", "mf"])
 def test_values_bring_a_model_back(label: str) -> None:
     registry = Registry.discover()
-    made = model_of(label, {"preset": "paper"} if label == "mmgrec" else {"dim": [8]}, registry)
-    assert model_of(label, model_values(made), registry) == made
+    model = model_of(label, {"preset": "paper"} if label == "mmgrec" else {"dim": [8]}, registry)
+    assert model_of(label, model_values(model), registry) == model
 
 
 def test_common_settings_count_where_a_part_has_them_and_yield_to_a_models_own() -> None:
@@ -64,7 +64,7 @@ def test_common_settings_count_where_a_part_has_them_and_yield_to_a_models_own()
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
-    told = problems(
+    sentences = problems(
         {
             "sedes": 3,
             "against": "lightgnc",
@@ -79,8 +79,8 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
             "data": {"gone": {"path": str(tmp_path / "gone")}},
         }
     )
-    text = "\n".join(told)
-    for one in (
+    text = "\n".join(sentences)
+    for sentence in (
         "sedes: there is no such setting; did you mean 'seeds'?",
         "against: there is no model 'lightgnc'; did you mean 'lightgcn'?",
         "tune_by: 'recall@7' is not measured",
@@ -92,7 +92,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         "tune: there is no model 'y'",
         "data.gone: there is no folder",
     ):
-        assert one in text, one
+        assert sentence in text, sentence
 
 
 def test_where_the_first_is_not_wanted_the_next_takes_its_place() -> None:
@@ -141,16 +141,16 @@ def test_only_the_wanted_rows_stay_and_the_settings_of_others_are_no_mistake() -
 
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_the_built_in_studies_can_be_made(name: str) -> None:
-    made = Study.of(name, STUDIES[name], lenient=True)
-    assert made.rows
-    assert made.first in [row.label for row in made.rows]
-    assert all("there is no" in one for one in made.absent)
+    study = Study.of(name, STUDIES[name], lenient=True)
+    assert study.rows
+    assert study.first in [row.label for row in study.rows]
+    assert all("there is no" in reason for reason in study.absent)
 
 
 def test_what_is_not_installed_is_told_and_left_out_but_an_error_where_it_was_named() -> None:
     config = {"models": {"popularity": {}, "unheard-of": {"name": "unheard-of"}}}
-    made = Study.of("mine", config, lenient=True)
-    assert made.absent == ("unheard-of: there is no recommender called 'unheard-of'",)
+    study = Study.of("mine", config, lenient=True)
+    assert study.absent == ("unheard-of: there is no recommender called 'unheard-of'",)
     assert "unheard-of" in "; ".join(problems(config))
     assert "unheard-of" in "; ".join(problems(config, lenient=True, only=["unheard-of"]))
 
@@ -174,8 +174,8 @@ def test_a_row_between_presets_takes_what_it_names() -> None:
 
 
 def test_several_shares_are_several_data_sets() -> None:
-    made = Study.of("mine", {**ONE, "shares": [0.5, 1.0], "data": {"num_users": 50}})
-    assert [(one.name, one.share) for one in made.data] == [("synthetic-0.5", 0.5), ("synthetic-1", 1.0)]
+    study = Study.of("mine", {**ONE, "shares": [0.5, 1.0], "data": {"num_users": 50}})
+    assert [(data.name, data.share) for data in study.data] == [("synthetic-0.5", 0.5), ("synthetic-1", 1.0)]
 
 
 # --------------------------------------------------------------------------- grids
@@ -212,9 +212,9 @@ def test_a_row_is_tuned_over_listed_points() -> None:
 
 
 def test_the_first_of_equal_scores_wins_and_a_failure_never_does() -> None:
-    assert best_place([None, 0.2, 0.3, 0.3]) == 2
-    assert best_place([None, 0.0]) == 1
-    assert best_place([None, None]) is None
+    assert best_index([None, 0.2, 0.3, 0.3]) == 2
+    assert best_index([None, 0.0]) == 1
+    assert best_index([None, None]) is None
 
 
 def test_the_journal_is_an_optuna_study_in_which_each_point_stands_once(tmp_path: Path) -> None:
@@ -224,13 +224,13 @@ def test_the_journal_is_an_optuna_study_in_which_each_point_stands_once(tmp_path
 
     points = [{"dim": [8]}, {"dim": [16]}]
     file = tmp_path / "tune" / "x.journal"
-    for place, score in ((1, None), (0, 0.1), (1, 0.4), (0, 0.1)):
-        tell_journal(file, "x", points, place, score)
-    found = optuna.load_study(study_name="x", storage=JournalStorage(JournalFileBackend(str(file))))
-    assert [(one.params, one.value) for one in found.trials] == [
+    for index, score in ((1, None), (0, 0.1), (1, 0.4), (0, 0.1)):
+        tell_journal(file, "x", points, index, score)
+    journal = optuna.load_study(study_name="x", storage=JournalStorage(JournalFileBackend(str(file))))
+    assert [(trial.params, trial.value) for trial in journal.trials] == [
         ({"dim": "[16]"}, None), ({"dim": "[8]"}, 0.1), ({"dim": "[16]"}, 0.4),
     ]  # fmt: skip
-    assert found.best_params == {"dim": "[16]"}
+    assert journal.best_params == {"dim": "[16]"}
 
 
 # --------------------------------------------------------------------------- a share of the items
@@ -244,13 +244,13 @@ def test_a_share_keeps_interactions_features_and_names_together() -> None:
     whole = {tuple(row): item for item, row in enumerate(data.features[name].tolist())}
     kept = [whole[tuple(row)] for row in small.features[name].tolist() if any(row)]
     assert kept == sorted(kept)
-    place = {item: number for number, item in enumerate(_items(data.num_items, 0.5))}
+    number_of = {item: number for number, item in enumerate(_items(data.num_items, 0.5))}
     for part in ("train", "valid", "test"):
         pairs = zip(getattr(data, part).user.tolist(), getattr(data, part).item.tolist(), strict=True)
-        wanted = [(user, place[item]) for user, item in pairs if item in place]
-        found = getattr(small, part)
-        assert list(zip(found.user.tolist(), found.item.tolist(), strict=True)) == wanted
-    assert set(_items(data.num_items, 0.25)) < set(place)
+        wanted = [(user, number_of[item]) for user, item in pairs if item in number_of]
+        thinned = getattr(small, part)
+        assert list(zip(thinned.user.tolist(), thinned.item.tolist(), strict=True)) == wanted
+    assert set(_items(data.num_items, 0.25)) < set(number_of)
 
 
 def _items(num_items: int, share: float) -> list[int]:
@@ -260,15 +260,17 @@ def _items(num_items: int, share: float) -> list[int]:
     data = planted(num_users=40, num_items=num_items, mean_interactions=10, seed=2)
     number = torch.arange(1, num_items + 1, dtype=torch.float32)[:, None]
     kept = with_share(dataclasses.replace(data, features={"number": number}), share)
-    return [int(one) - 1 for one in kept.features["number"].flatten()]
+    return [int(value) - 1 for value in kept.features["number"].flatten()]
 
 
 def test_the_file_in_the_documentation_is_a_study(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "study-files.md").read_text(encoding="utf-8")
-    (text,) = [one for one in re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "[models." in one]
+    (text,) = [
+        code for code in re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "[models." in code
+    ]
     (tmp_path / "DATA" / "lfm2k").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    made = Study.of("mine", tomllib.loads(text))
-    assert [row.label for row in made.rows] == ["mmgrec", "no positions", "two stages", "lightgcn", "mf", "popularity"]
-    assert [len(row.points) for row in made.rows] == [0, 0, 0, 4, 2, 0]
-    assert made.rows[2].model.values()["quantizer"]["schedule"] == "two-stage"
+    study = Study.of("mine", tomllib.loads(text))
+    assert [row.label for row in study.rows] == ["mmgrec", "no positions", "two stages", "lightgcn", "mf", "popularity"]
+    assert [len(row.points) for row in study.rows] == [0, 0, 0, 4, 2, 0]
+    assert study.rows[2].model.values()["quantizer"]["schedule"] == "two-stage"

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from mmgrec.evaluation.summary import ranks
-from mmgrec.studies.findings import Found, gather
+from mmgrec.studies.findings import RowFindings, gather
 from mmgrec.studies.results import StudyResults
 from mmgrec.studies.study import Study
 from mmgrec.studies.tables import csv_table, latex_table, markdown_table, table_rows, write_tables
@@ -33,7 +33,7 @@ def cell(folder: Path, label: str, seed: int, values: Mapping[str, Sequence[floa
     polars.DataFrame({"user": users, **values}).sample(fraction=1.0, shuffle=True, seed=1).write_parquet(
         folder / "per_user.parquet"
     )
-    metrics = {name: float(np.mean(one)) for name, one in values.items()}
+    metrics = {name: float(np.mean(figures)) for name, figures in values.items()}
     row = {"split": "test", "mask": "train+valid", "metrics": metrics, "num_users": USERS, "seconds": 0.6}
     clean = {"invalid": 0, "duplicate": 0, "seen": 2 if label == "b_c" else 0, "missing": 0, "misplaced": 0}
     content = {
@@ -80,24 +80,24 @@ def results(values: dict[tuple[str, int], dict[str, Any]], tmp_path: Path) -> St
         "metrics": ["recall", "ndcg"],
         "data": {"d": {"num_users": 50}},
     }
-    made = Study.of("mine", config)
-    found = [
-        Found(
+    study = Study.of("mine", config)
+    findings = [
+        RowFindings(
             data="d",
             label=label,
-            cells=tuple(cell(tmp_path, one, seed, value) for (one, seed), value in values.items() if one == label),
+            cells=tuple(cell(tmp_path, name, seed, value) for (name, seed), value in values.items() if name == label),
             failed={"d, d, seed 1": "it was too much"} if label == "d" else {},
         )
         for label in models
     ]
-    return gather(made, found)
+    return gather(study, findings)
 
 
 def test_mean_and_sample_deviation_over_seeds(
     results: StudyResults, values: dict[tuple[str, int], dict[str, Any]]
 ) -> None:
     for row in results.data[0].models:
-        means = [one["recall@10"].mean() for (label, _), one in values.items() if label == row.model]
+        means = [figures["recall@10"].mean() for (label, _), figures in values.items() if label == row.model]
         assert row.test["recall@10"].mean == pytest.approx(sum(means) / len(means))
         assert row.test["recall@10"].deviation == pytest.approx(np.std(means, ddof=1))
     assert [row.seeds for row in results.data[0].models] == [(0, 1, 2), (0, 1, 2), (0, 2)]
@@ -115,15 +115,15 @@ def test_tests_pair_users_whose_figures_are_averaged_over_shared_seeds(
         "b_c": stats.ttest_rel(mean("a", (0, 1, 2)), mean("b_c", (0, 1, 2))),
         "d": stats.ttest_rel(mean("a", (0, 2)), mean("d", (0, 2))),
     }
-    found = {test.against: test for test in results.data[0].tests["ndcg@10"]}
-    assert found.keys() == oracle.keys()
+    tests = {test.against: test for test in results.data[0].tests["ndcg@10"]}
+    assert tests.keys() == oracle.keys()
     for label, wanted in oracle.items():
-        assert found[label].t == pytest.approx(wanted.statistic)
-        assert found[label].p == pytest.approx(wanted.pvalue)
-        assert found[label].num_users == USERS
-    assert found["d"].seeds == (0, 2)
-    small, large = sorted(test.p for test in found.values())
-    corrected = sorted(test.p_holm for test in found.values() if test.p_holm is not None)
+        assert tests[label].t == pytest.approx(wanted.statistic)
+        assert tests[label].p == pytest.approx(wanted.pvalue)
+        assert tests[label].num_users == USERS
+    assert tests["d"].seeds == (0, 2)
+    small, large = sorted(test.p for test in tests.values())
+    corrected = sorted(test.p_holm for test in tests.values() if test.p_holm is not None)
     assert corrected == pytest.approx([min(1, 2 * small), max(min(1, 2 * small), large)])
 
 
@@ -133,9 +133,9 @@ def test_names_are_inert_in_markdown_and_latex(results: StudyResults, name: str)
     models = tuple(replace(model, model=name) if model.model == "d" else model for model in data.models)
     hostile = replace(data, name=name, models=models, tests={})
     plain = replace(hostile, name="d", models=data.models)
-    for made in (markdown_table, latex_table):
-        text = made(results, hostile)
-        assert len(text.splitlines()) == len(made(results, plain).splitlines())
+    for table in (markdown_table, latex_table):
+        text = table(results, hostile)
+        assert len(text.splitlines()) == len(table(results, plain).splitlines())
         assert not set(text) & {"\x1b", "\u202e"}
     text = markdown_table(results, hostile)
     assert text.replace("\\|", "").count("|") == markdown_table(results, plain).count("|")
@@ -171,7 +171,7 @@ def test_the_csv_has_all_digits_of_every_seed(
     for row in rows:
         seeds = [seed for label, seed in values if label == row["model"]]
         wanted = [float(values[row["model"], seed][row["metric"]].mean()) for seed in seeds]
-        assert [float(one) for one in row["values"].split()] == wanted
+        assert [float(figure) for figure in row["values"].split()] == wanted
         assert int(row["seeds"]) == len(seeds)
 
 
@@ -183,8 +183,8 @@ def test_time_and_parameters_stand_in_the_table(results: StudyResults) -> None:
 
 
 def test_nothing_finished_is_a_table_too(tmp_path: Path) -> None:
-    made = Study.of("mine", {"models": {"popularity": {}, "ease": {}}})
-    results = gather(made, [Found(data="synthetic", label=row.label, cells=()) for row in made.rows])
+    study = Study.of("mine", {"models": {"popularity": {}, "ease": {}}})
+    results = gather(study, [RowFindings(data="synthetic", label=row.label, cells=()) for row in study.rows])
     write_tables(tmp_path, results)
     assert StudyResults.read(tmp_path / "study.json") == results
     assert "| popularity | 0 of 5 | — |" in (tmp_path / "tables" / "synthetic.md").read_text()
