@@ -1,8 +1,8 @@
 """Writes the pages that the code itself can tell: ``python docs/generate.py``, or with ``--check`` only compares.
 
 ``docs/reference/cli.md`` comes from the commands as they are declared, ``docs/reference/settings.md`` from the fields
-of the parts' classes and the comments beside them, as in ``mmgrec config show``. A test holds both against this
-program.
+of the parts' classes and the comments beside them, as in ``mmgrec config show``, ``docs/reference/errors.md`` from the
+syntax trees, by `error_codes`. A test holds all of them against this program.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import error_codes
 import typer
 
 from mmgrec.recommender import MMGRec
@@ -24,7 +25,7 @@ from mmgrec.settings import Setting, describe
 from mmgrec_cli.app import app
 from mmgrec_cli.options import experiment_of
 
-__all__ = ["PAGES", "cli", "settings"]
+__all__ = ["PAGES", "cli", "errors", "settings"]
 
 HERE = Path(__file__).parent
 WRITTEN = "<!-- Written by `python docs/generate.py`; change the code, not this page. -->"
@@ -42,8 +43,9 @@ KINDS = {
 
 _COMMANDS = """\
 Every command knows `--help`; each that prints a result takes `--json`. Answers go to stdout, talk to stderr.
-Exit code 0 is fine, 2 is a mistake of yours (one sentence, and what to do), 1 is one of ours or a job of which
-a part failed, 130 and 143 a signal that ended the command. What is not called required may be left out."""
+Exit code 0 is fine, 2 is a mistake of yours (one sentence, and what to do), 1 is a fault of mmgrec or of another
+package, or a job of which a part failed, 130 and 143 a signal that ended the command; [errors](errors.md) says
+more. What is not called required may be left out."""
 _SETTINGS = """\
 Every setting of the run and of the shipped parts, with its type and default. `mmgrec config show` shows those
 of one run, with the values that it would have, and those of plugins that are not shipped. A setting is given on
@@ -51,6 +53,55 @@ the command line by `--set`, or stands in a table of a [configuration
 file](../explanation/architecture.md#settings-are-fields); a preset changes the defaults of several at once.
 `none` stands for no value. Types are strict: `"3"` is no number and `3.0` no whole one. Where a list of values
 is said to be "by validation", the model is fitted with each and validation chooses."""
+_ERRORS = """\
+How a command says that something went wrong, and how a program knows which error it was.
+
+## Exit codes
+
+| exit code | what happened | what is printed |
+|---|---|---|
+| 0 | all went well | |
+| 2 | a mistake that you can mend, in settings, data, folders or files; or a plugin breaks its contract \
+| one sentence: where, what is wrong, what to do; several wrong settings are told at once, one on a line |
+| 2 | `mmgrec data check` found a folder that cannot be used | its findings |
+| 2 | the command was called in the wrong way | its usage, and what is wrong |
+| 1 | a fault of mmgrec, or of another package whose command was called | the error on one line, and whose it is |
+| 1 | a model of a study failed, the others went on | which, and why |
+| 130, 143 | Ctrl-C or SIGTERM ended the command | that the same command goes on where it stopped |
+
+All of it goes to stderr, also with `--json`; only the findings of `mmgrec data check` are an answer, on stdout.
+`--debug`, anywhere among the words of the command, shows the traceback in place of the sentence or the line; the exit
+code is then 1 for a mistake of yours as well.
+
+## Codes
+
+Words may be improved from one version to the next. Programs recognise an error by its `code`, `<room>.<what>`, which
+stays. The room is one of [the core](../explanation/architecture.md#rooms-of-the-core), a kind of shipped parts, or
+`cli`:
+
+```python
+import mmgrec
+from mmgrec import UserError
+
+try:
+    mmgrec.open("runs/none")
+except UserError as error:
+    assert error.code == "runs.no-run"
+    print(error)  # the sentence; its parts are error.where, error.what and error.remedy
+```
+
+A `SettingsError` tells several problems: `codes` has the code of each, and `code` is theirs where they agree, else
+`settings.several`. The command line prints sentences and no codes; but `mmgrec data check --json` gives each of its
+findings a `code`.
+
+All classes are in `mmgrec.errors`. A plugin hands over a code of its own, `code="<plugin>.<what>"`; an error without
+one has that of its class:
+"""
+_CODES = """\
+An ellipsis stands for what is filled in when the error is told, and the first of several wordings stands for all. Where
+there is no wording, the words come from elsewhere: the system, the check of types, a plugin. What begins with
+"Warning:" is no error, but a finding of `mmgrec data check`.
+"""
 
 
 # --------------------------------------------------------------------------- commands
@@ -180,9 +231,48 @@ def _table(rows: Iterable[Setting]) -> list[str]:
     return out
 
 
+# --------------------------------------------------------------------------- errors
+
+
+def errors() -> str:
+    """The page of the codes of all errors."""
+    text = ["# Errors", "", WRITTEN, "", _ERRORS, "| class | code | what it is for |", "|---|---|---|"]
+    for one in error_codes.classes():
+        text.append(_row(f"`{one.name}`", f"`{one.kind}`", one.summary))
+    text += ["", "## All codes", "", _CODES.rstrip()]
+    room = ""
+    for code, sentence in error_codes.codes().items():
+        if not code.startswith(f"{room}."):
+            room = code.partition(".")[0]
+            text += [
+                "",
+                f"### {room}",
+                "",
+                *_wrapped(error_codes.job(room)),
+                "",
+                "| code | what it says |",
+                "|---|---|",
+            ]
+        text.append(_row(f"`{code}`", _as_code(sentence)))
+    return "\n".join(text) + "\n"
+
+
+def _as_code(sentence: str) -> str:
+    """Options and names with underscores in a sentence, set as code."""
+    return re.sub(r"(?<![`\w.])(--[a-z][a-z-]*|[\w.]*[a-z]_[a-z]\w*)", r"`\1`", sentence)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
 # --------------------------------------------------------------------------- writing
 
-PAGES = {HERE / "reference" / "cli.md": cli, HERE / "reference" / "settings.md": settings}
+PAGES = {
+    HERE / "reference" / "cli.md": cli,
+    HERE / "reference" / "errors.md": errors,
+    HERE / "reference" / "settings.md": settings,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

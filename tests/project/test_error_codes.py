@@ -167,6 +167,19 @@ def test_every_error_has_a_code(name: str) -> None:
     assert [*without_code(tree_of(name), ERRORS | helpers((ROOT / name).parent))] == []
 
 
+def test_every_code_is_on_the_page() -> None:
+    """Every literal beside `code`, however it is chosen, and the second word of every `Problem`."""
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    absent = []
+    for name in SOURCES:
+        for call, _ in calls(tree_of(name), []):
+            given: list[ast.expr] = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
+            given += call.args[1:2] if ast.unparse(call.func) == "Problem" else []
+            literals = [node.value for one in given for node in ast.walk(one) if isinstance(node, ast.Constant)]
+            absent += [value for value in literals if is_code(value) and f"`{value}`" not in page]
+    assert absent == []
+
+
 def test_what_is_held_is_there() -> None:
     assert [done for done in DONE if not any(name == done or name.startswith(f"{done}/") for name in SOURCES)] == []
 
