@@ -1,6 +1,6 @@
 """Named settings of the whole method. A section names a part; its ``name``, if any, the plugin.
 
-`method` is what wins on validation data and the default; `no-features` is the recipe without the item graphs of the
+`recipe` is what wins on validation data and the default; `no-features` is the recipe without the item graphs of the
 modalities, the honest control beside it (only items that nobody has touched still take their place from features);
 `paper` keeps the paper's choices; `published-code` is the paper with the departures of the authors' released code, each
 of which is one setting (`DEPARTURES`). A section applies to the fields that the chosen plugin has.

@@ -153,7 +153,7 @@ _PUBLISHED: Table = {
     },
 }
 
-#: Steps from the preset `paper` to the preset `method`; each takes what it names beside what the earlier ones took.
+#: Steps from the preset `paper` to the preset `recipe`; each takes what it names beside what the earlier ones took.
 _STEPS: Mapping[str, tuple[str, ...]] = {
     "two stages": ("quantizer.schedule", "quantizer.autoencoder"),
     "light graph": (
