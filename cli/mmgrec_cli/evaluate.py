@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from mmgrec_cli import options, render
-from mmgrec_cli.recommend import Label
 
 __all__ = ["evaluate"]
 
@@ -20,7 +19,7 @@ def evaluate(
         list[int],
         typer.Option("-k", "--top-k", help="Lengths of the lists; the run's own.", min=1, max=options.LONGEST),
     ] = [],  # noqa: B006
-    model: Label = "mmgrec",
+    model: options.Label = "mmgrec",
     data: options.Data = "",
     device: options.Device = "cpu",
     json: options.Json = False,

@@ -28,6 +28,7 @@ __all__ = [
     "Device",
     "Given",
     "Json",
+    "Label",
     "Mask",
     "Position",
     "Preset",
@@ -68,6 +69,7 @@ Mask = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Label = Annotated[str, typer.Option("--model", help="Which of the run's models.", metavar="NAME")]
 RunPath = Annotated[Path, typer.Argument(help="A finished run's folder.", metavar="RUN", show_default=False)]
 
 

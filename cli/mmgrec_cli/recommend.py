@@ -12,9 +12,6 @@ from mmgrec_cli import options, render
 __all__ = ["recommend"]
 
 
-Label = Annotated[str, typer.Option("--model", help="Which of the run's models.", metavar="NAME")]
-
-
 def recommend(
     run: options.RunPath,
     users: Annotated[Path, typer.Option("--users", help="User ids: text, .jsonl or .parquet.", metavar="FILE")],
@@ -27,7 +24,7 @@ def recommend(
     shard_size: Annotated[
         int, typer.Option("--shard-size", help="Users a file, where --out is a folder.", min=1, max=10**9)
     ] = 100_000,
-    model: Label = "mmgrec",
+    model: options.Label = "mmgrec",
     data: options.Data = "",
     device: options.Device = "cpu",
     json: options.Json = False,

@@ -22,7 +22,8 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """
+        """Mean, sample standard deviation, and the values themselves.
+
         >>> Spread.of([1.0, 2.0, 4.0]).deviation
         1.5275252316519468
         """
