@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from annotated_types import Ge, Gt
 from scipy import sparse
 from torch import Tensor
 
-from mmgrec.data import Dataset, Interactions
+from mmgrec.data import Dataset
 from mmgrec.generator import local_ridge_weights, unit_features
-from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendations, Recommender
-from mmgrec.ranking import rank_items
+from mmgrec.interfaces import Context, FittedRecommender, Recommender
+from mmgrec_plugins.recommenders.simple.item_sums import ItemSums
 
 __all__ = ["ItemMemory"]
 
@@ -44,30 +44,18 @@ class ItemMemory(Recommender):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedItemMemory(FittedRecommender):
+class FittedItemMemory(ItemSums):
     """The weights, and the histories that they are summed over."""
 
     index: Tensor  # [num_items, n] int64, the items that speak for each
     weight: Tensor  # [num_items, n] float32
-    history: Interactions
-    speaks: Any = field(init=False, repr=False)  # scipy CSR [num_items, num_items]: item of the history -> candidate
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def speaks(self) -> Any:  # Any: scipy has no types
         num_items, count = self.index.shape
         rows = torch.arange(num_items).repeat_interleave(count)
         entries = (self.weight.flatten().numpy(), (self.index.flatten().numpy(), rows.numpy()))
-        object.__setattr__(self, "speaks", sparse.csr_matrix(entries, shape=(num_items, num_items)))
-
-    def with_history(self, history: Interactions) -> FittedItemMemory:
-        return replace(self, history=history)
-
-    def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
-        row, item = self.history.items_of(users)
-        ones = np.ones(len(row), dtype=np.float32)
-        shape = (users.numel(), self.history.num_items)
-        batch = sparse.csr_matrix((ones, (row.numpy(), item.numpy())), shape=shape)
-        scores = torch.from_numpy((batch @ self.speaks).toarray())  # [B, num_items]
-        return rank_items(users, scores, top_k=top_k, exclusion=exclusion)
+        return sparse.csr_matrix(entries, shape=(num_items, num_items))
 
     def state(self) -> dict[str, Tensor]:
         return {"index": self.index, "weight": self.weight}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from annotated_types import Ge
 from scipy import sparse
 from torch import Tensor
 
-from mmgrec.data import Dataset, Interactions
+from mmgrec.data import Dataset
 from mmgrec.generator import user_item
-from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendations, Recommender
-from mmgrec.ranking import rank_items
+from mmgrec.interfaces import Context, FittedRecommender, Recommender
+from mmgrec_plugins.recommenders.simple.item_sums import ItemSums
 
 __all__ = ["ItemKNN"]
 
@@ -49,20 +49,14 @@ class ItemKNN(Recommender):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedItemKNN(FittedRecommender):
+class FittedItemKNN(ItemSums):
+    """The similarities of each item's neighbours, and the histories that they are summed over."""
+
     weight: Any = field(repr=False)  # scipy CSR [num_items, num_items] float32: item of the history -> its neighbours
-    history: Interactions
 
-    def with_history(self, history: Interactions) -> FittedItemKNN:
-        return replace(self, history=history)
-
-    def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
-        row, item = self.history.items_of(users)
-        ones = np.ones(len(row), dtype=np.float32)
-        shape = (users.numel(), self.history.num_items)
-        batch = sparse.csr_matrix((ones, (row.numpy(), item.numpy())), shape=shape)
-        scores = torch.from_numpy((batch @ self.weight).toarray())  # [B, num_items]
-        return rank_items(users, scores, top_k=top_k, exclusion=exclusion)
+    @property
+    def speaks(self) -> Any:  # Any: scipy has no types
+        return self.weight
 
     def state(self) -> dict[str, Tensor]:
         return {
