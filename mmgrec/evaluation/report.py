@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mmgrec.evaluation.protocol import Mask, Split
+from mmgrec.evaluation.summary import main_metrics
 
 __all__ = ["Defects", "Report"]
 
@@ -43,9 +44,11 @@ class Report:
         return self.user.numel()
 
     def __repr__(self) -> str:
-        """In a line: what a notebook shows of it."""
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
-        return f"Report({self.split}, {self.mask} masked, {self.num_users} users: {figures})"
+        """In a line: what a notebook shows of it, the main metrics alone."""
+        figures = [f"{name} {self.metrics[name]:.4f}" for name in main_metrics(list(self.metrics))[:4]]
+        rest = len(self.metrics) - len(figures)
+        figures += [f"{rest} more"] if rest else []
+        return f"Report({self.split}, {self.mask} masked, {self.num_users} users: {', '.join(figures)})"
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """Everything but the tensors, ready for JSON."""
