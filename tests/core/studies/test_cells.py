@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mmgrec.data.dataset import Dataset, Interactions
-from mmgrec.errors import DataError
+from mmgrec.errors import DataError, SettingsError
 from mmgrec.evaluation.harness import evaluate
 from mmgrec.interfaces import Context, Representations
 from mmgrec.registry import Registry
@@ -356,8 +356,9 @@ def test_a_failure_is_a_sentence_and_the_next_attempt_forgets_it(
 ) -> None:
     cell = cell_of("ease", max_items=3)
     folder = tmp_path / cell.slug
-    with pytest.raises(Exception, match="EASE would need"):
+    with pytest.raises(SettingsError) as error:
         make(cell, tmp_path)
+    assert error.value.code == "recommenders.too-many-items"
     result = json.loads((folder / FAILED).read_text())
     assert result["users"] is True
     assert "max_items is 3" in result["what"]
