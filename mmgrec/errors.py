@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["DataError", "PluginError", "Problem", "RunError", "SettingsError", "UserError", "near_miss", "reason_of"]
 
-
 _ENDLESS = re.compile(r"(\S{256})\S+?([:;,.'\")]*)(?=\s|$)")  # a word beyond 256 characters
 
 

@@ -11,7 +11,6 @@ from mmgrec_cli import options, render
 
 __all__ = ["compare"]
 
-
 RunPaths = Annotated[list[Path], typer.Argument(help="Finished runs' folders.", metavar="RUN...", show_default=False)]
 
 

@@ -11,7 +11,6 @@ from mmgrec_cli import options, render
 
 __all__ = ["data_check", "data_features", "data_import"]
 
-
 Pairs = Annotated[
     list[str],
     typer.Option("--features", help="A modality from a file; .parquet, .npy, .safetensors.", metavar="NAME=FILE"),

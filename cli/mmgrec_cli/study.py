@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["study"]
 
-
 _EVERY = 30.0  # seconds between two lines on what is being done
 
 

@@ -23,7 +23,6 @@ __all__ = [
     "temporal_split",
 ]
 
-
 PARTS = ("train", "valid", "test")
 TRAIN, VALID, TEST = 0, 1, 2  # places in PARTS
 

@@ -23,7 +23,6 @@ from mmgrec.folder.contents import (
 
 __all__ = ["facts_of", "oddities"]
 
-
 _SKEWED = 0.5  # share of the most popular hundredth above which popularity alone is hard to beat
 _PAIRS = 20_000  # pairs of items that are looked at for rows out of order
 _FEWEST_PAIRS = 500

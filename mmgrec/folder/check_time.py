@@ -11,7 +11,6 @@ from mmgrec.folder.contents import INTERACTIONS, Array, Finding, counted, such, 
 
 __all__ = ["time_oddities"]
 
-
 #: What a number may count since 1970 if it is a time between 1973 and 2286.
 _UNITS = {
     "seconds": (1e8, 1e10),

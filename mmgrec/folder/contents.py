@@ -31,7 +31,6 @@ __all__ = [
     "warning",
 ]
 
-
 Array = NDArray[Any]  # Any: numpy's own spelling of "whatever number type"
 INTERACTIONS, ITEMS, USERS = "interactions.parquet", "items.parquet", "users.parquet"
 

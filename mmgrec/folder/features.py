@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Method", "add_features", "image_vectors", "sentence_vectors", "tfidf_svd"]
 
-
 Method = Literal["tfidf-svd", "sentence-transformers", "image"]
 METHODS: tuple[Method, ...] = ("tfidf-svd", "sentence-transformers", "image")
 _FROM = {"tfidf-svd": "text", "sentence-transformers": "text", "image": "image_path"}

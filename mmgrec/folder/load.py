@@ -33,7 +33,6 @@ from mmgrec.folder.write import slug_of
 
 __all__ = ["SIDE_INFORMATION", "SplitRule", "SplitSettings", "contents_of", "dataset_of", "load_folder"]
 
-
 SplitRule = Literal["auto", "given", "random", "leave-one-out", "temporal"]
 SIDE_INFORMATION = ("category",)  # features that are no modality: used only when they are named
 

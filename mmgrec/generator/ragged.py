@@ -17,7 +17,6 @@ from torch import Tensor
 
 __all__ = ["BLOCK", "ragged_dot"]
 
-
 BLOCK = 1024  # pairs that the CPU works on at a time
 
 

@@ -25,7 +25,6 @@ from mmgrec.recid import Trie
 
 __all__ = ["Question", "RecordableDecoder", "RecordedSearch", "bucket", "generate"]
 
-
 Answer: TypeAlias = tuple[Tensor, Tensor]  # item and score [B, K]
 Recorder: TypeAlias = Callable[[Callable[[], Answer]], Callable[[], Answer]]
 

@@ -24,7 +24,6 @@ from mmgrec.training import ValidationRecall
 
 __all__ = ["Reranker", "Rescoring", "reranked"]
 
-
 Weights = Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)]
 
 

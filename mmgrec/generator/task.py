@@ -30,7 +30,6 @@ from mmgrec.training import Task, TrainingSettings, ValidationRecall
 
 __all__ = ["GeneratorTask", "GeneratorTraining"]
 
-
 _POOL = 16  # batches whose users are sorted by length together
 
 

@@ -17,7 +17,6 @@ from mmgrec.registry import Plugin, Registry
 
 __all__ = ["contained", "failing_plugin", "in_one_line", "origin", "third_parties", "third_party"]
 
-
 _OURS = "mmgrec"  # the distribution of the core and the shipped plugins
 
 

@@ -17,7 +17,6 @@ from mmgrec.storage import sweep, write_atomically
 
 __all__ = ["check_same_rec_ids", "list_warnings"]
 
-
 _USERS_ASKED_TWICE = 16  # users whose lists are made twice, to see that they are the same
 
 

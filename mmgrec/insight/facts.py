@@ -19,7 +19,6 @@ from mmgrec.interfaces import FittedRecommender
 
 __all__ = ["insight", "num_parameters"]
 
-
 _LENGTH = 10  # of the lists that are judged; shorter ones as they are
 
 

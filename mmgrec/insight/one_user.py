@@ -25,7 +25,6 @@ from mmgrec.recommender import FittedMMGRec
 
 __all__ = ["PathStep", "TellsRelations", "attention_inputs", "gains", "one_user", "path_of"]
 
-
 _USERS, _BATCH = 4096, 512  # whose gains are looked at, at most and at a time
 _BARS = 30  # of a histogram
 _PLACES = 24  # items of a history in the map

@@ -11,7 +11,6 @@ from mmgrec.recid import Codes, RecIDTable, Trie
 
 __all__ = ["codewords", "prefixes"]
 
-
 _RANKS = 200  # points of a curve at most
 
 

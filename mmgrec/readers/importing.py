@@ -22,7 +22,6 @@ from mmgrec.settings import build
 
 __all__ = ["Extras", "import_data", "recognised", "source_of"]
 
-
 _PICKLED = (*PICKLED, ".npy", ".npz")
 
 Note = Callable[[str], None]

@@ -16,7 +16,6 @@ from mmgrec.recid.table import Codes, RecIDTable
 
 __all__ = ["Health", "health_report"]
 
-
 LOW_USAGE = 0.2  # of the codewords that could be used
 LOW_PERPLEXITY = 0.1  # of the codewords that could be used
 LOW_UNIQUE = 0.5  # of the items

@@ -21,7 +21,6 @@ __all__ = [
     "stroke", "visible",
 ]  # fmt: skip
 
-
 #: Readable on white and on black; neighbours differ in lightness too. The own model has the first.
 COLOURS = (
     "#2f7fd6", "#d9772b", "#2e9d6d", "#b655a8", "#a3891f", "#17a2b0", "#cf4d57", "#7b68d8", "#7c8a3a", "#8a7f78",

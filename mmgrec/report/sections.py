@@ -19,7 +19,6 @@ from mmgrec.storage import Json
 
 __all__ = ["page_and_plots"]
 
-
 _STAGES, _POINTS = 500, 2000  # drawn of all models, and of all models' curves of one stage: the page stays small
 _NAME = 80  # letters of an item's id or title
 _SURE = 0.05  # below this, a difference is called one

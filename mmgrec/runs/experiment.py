@@ -25,7 +25,6 @@ from mmgrec.settings import Setting, Settings, build, describe, merge, plain
 
 __all__ = ["METRICS", "PARTS", "SECTIONS", "VALUES", "Experiment", "Model", "Options", "load_data"]
 
-
 #: The parts of MMGRec that are plugins, with the plugin that is taken where none is named.
 PARTS: Mapping[str, str] = MappingProxyType(
     {"quantizer": "graph-rqvae", "collisions": "popularity", "position": "relation-aware", "decoder": "trie-beam"}

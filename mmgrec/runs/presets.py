@@ -13,7 +13,6 @@ from typing import cast
 
 __all__ = ["DEPARTURES", "PRESETS"]
 
-
 Sections = Mapping[str, Mapping[str, object]]
 
 _PUBLISHED = "published-beam"

@@ -21,7 +21,6 @@ from mmgrec.storage import MANIFEST, Json, SealedFolder, sha256_of, write_atomic
 
 __all__ = ["Format", "Shards", "format_of", "write"]
 
-
 Format = Literal["parquet", "jsonl"]
 
 

@@ -18,7 +18,6 @@ from mmgrec.errors import Problem, SettingsError, near_miss, reason_of
 
 __all__ = ["Settings", "apply_sets", "default_of", "flat", "merge", "nested", "plain", "read_toml", "toml_text"]
 
-
 T = TypeVar("T")
 _LARGEST = 1 << 20  # bytes of a settings file; the longest that anybody wrote has some kilobytes
 

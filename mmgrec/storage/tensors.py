@@ -24,7 +24,6 @@ from mmgrec.storage.sealed import MANIFEST
 
 __all__ = ["Meta", "Tensors", "load_folder", "save_folder", "tensor_bytes", "tensors_equal"]
 
-
 Meta = dict[str, Any]  # Any: whatever JSON can hold
 Tensors = dict[str, dict[str, Tensor]]  # file stem -> name -> tensor
 

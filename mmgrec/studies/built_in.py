@@ -13,7 +13,6 @@ from mmgrec.runs import DEPARTURES
 
 __all__ = ["STUDIES"]
 
-
 Table = Mapping[str, Any]  # Any: TOML
 
 

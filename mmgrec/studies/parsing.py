@@ -19,7 +19,6 @@ from mmgrec.studies.values import COMMON, Point, Row, StudyData, StudyOptions, m
 
 __all__ = ["Maker"]
 
-
 Table = dict[str, Any]  # Any: TOML
 _TABLES = ("data", "models", "tune", *COMMON)
 _OWN = ("name", "preset", "between", "taken", *PARTS, *VALUES)  # keys of an MMGRec model's table

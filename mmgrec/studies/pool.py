@@ -22,7 +22,6 @@ from mmgrec.storage import record_json, record_of
 
 __all__ = ["Event", "Pool", "Worker", "WorkerEvent", "pool"]
 
-
 _PATIENCE = 10.0  # seconds until a worker that was asked to end is killed
 
 

@@ -32,7 +32,6 @@ from mmgrec.studies.values import Row, StudyData
 
 __all__ = ["StudyObserver", "plan_study", "run_study"]
 
-
 _BETWEEN_TABLES = 60.0  # seconds
 
 

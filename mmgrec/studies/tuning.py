@@ -18,7 +18,6 @@ from mmgrec.settings import Settings, flat
 
 __all__ = ["best_index", "grid_points", "tell_journal"]
 
-
 Table = dict[str, Any]  # Any: TOML
 
 

@@ -16,7 +16,6 @@ from mmgrec.settings import Settings, build
 
 __all__ = ["COMMON", "Point", "Row", "StudyData", "StudyOptions", "model_of", "model_values"]
 
-
 Table = dict[str, Any]  # Any: TOML
 
 #: Tables that count for every row that has such settings: MMGRec's sections, and ``baselines`` for all other models.

@@ -31,7 +31,6 @@ from mmgrec.studies.pool import WorkerEvent
 
 __all__ = ["work"]
 
-
 _EVERY = 0.5  # seconds between two reports of a stage's progress
 
 

@@ -27,7 +27,6 @@ from mmgrec.training.randomness import seeded
 
 __all__ = ["Task", "TrainingSettings", "train"]
 
-
 Batch = TypeVar("Batch")
 History = list[dict[str, float]]
 

@@ -18,7 +18,6 @@ from mmgrec.recid import Codes, RecIDTable
 
 __all__ = ["Overflow", "Resolution", "resolve"]
 
-
 Overflow = Literal["error", "reassign"]
 
 _MOST_PLACES = 1 << 24  # tuples looked at when items are moved

@@ -34,7 +34,6 @@ from mmgrec_plugins.quantizers.kmeans import residual_kmeans
 
 __all__ = ["AutoencoderSettings", "AutoencoderTask", "ResidualAutoencoder", "fit_autoencoder"]
 
-
 _LEAST_BATCH = 64  # items
 
 

@@ -17,7 +17,6 @@ from mmgrec_kernels.residual_lookup import nearest_codeword
 
 __all__ = ["Clusters", "hierarchical_kmeans", "kmeans", "refine", "residual_kmeans", "segmented_kmeans"]
 
-
 _BLOCK = 1 << 24  # distances held at once by the padded assignment, numbers
 _TOLERANCE = 1e-5  # Lloyd ends when the inertia falls by less than this share of itself
 

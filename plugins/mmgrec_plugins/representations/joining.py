@@ -19,7 +19,6 @@ from mmgrec.training import ValidationRecall
 
 __all__ = ["calibrated", "folded", "joined"]
 
-
 _WEIGHTS = (0.0, 0.5, 1.0)  # the greatest is always one: only proportions matter
 _SAMPLE = 2000  # users that stand for all where a mean over users is needed
 

@@ -21,7 +21,6 @@ from mmgrec.training import Task, TrainingSettings, ValidationRecall, train
 
 __all__ = ["Best", "EdgeBatch", "Loss", "RankingNetwork", "RankingTask", "best_of"]
 
-
 Loss = Literal["bpr", "softmax"]
 
 

@@ -20,7 +20,6 @@ from mmgrec.data import Interactions
 
 __all__ = ["Histories", "LightAttention", "blocks"]
 
-
 _BLOCK = 1 << 18  # attention weights of a block of users, at most
 
 

@@ -21,7 +21,6 @@ from mmgrec_plugins.recommenders.multimodal.ultragcn import edge_weights, ultra_
 
 __all__ = ["EnvironmentTask", "Frozen", "GateTask", "LabelledBatch", "variance_penalty"]
 
-
 _INTERACTIONS = 512.0  # that a loss is summed over
 
 

@@ -38,7 +38,6 @@ from mmgrec_plugins.recommenders.multimodal.ultragcn import UltraGCN, UltraGCNNe
 
 __all__ = ["InvRL"]
 
-
 _SETTLED = 0.01  # share of interactions that may still move
 
 

@@ -35,7 +35,6 @@ from mmgrec_plugins.representations.sparse import FixedMatrix, bipartite, row_me
 
 __all__ = ["MMGCN", "MMGCNNetwork"]
 
-
 Combination = Literal["concat", "sum"]
 
 

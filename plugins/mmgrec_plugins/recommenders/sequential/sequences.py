@@ -31,7 +31,6 @@ __all__ = [
     "windows",
 ]
 
-
 _POOL = 16  # batches whose users are sorted by length together
 
 

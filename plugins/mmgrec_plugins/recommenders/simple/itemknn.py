@@ -18,7 +18,6 @@ from mmgrec_plugins.recommenders.simple.item_sums import ItemSums
 
 __all__ = ["ItemKNN"]
 
-
 _CHUNK = 1024  # items whose co-occurrences are held at a time
 
 
