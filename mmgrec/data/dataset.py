@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -239,3 +239,9 @@ class Dataset:
     def item_id(self, item: int) -> str:
         """The name of an item in the data."""
         return str(item) if self.item_ids is None else self.item_ids[item]
+
+    def without_test(self) -> Dataset:
+        """The same data, the test part empty: all that a fit is given."""
+        none = torch.empty(0, dtype=torch.int64)
+        empty = Interactions(user=none, item=none, num_users=self.num_users, num_items=self.num_items)
+        return replace(self, test=empty)

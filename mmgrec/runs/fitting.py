@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass
 
 from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import Mask, Report, Split, evaluate
@@ -18,16 +16,9 @@ from mmgrec.guards import checked_fitted
 from mmgrec.insight import ModelInsight, insight
 from mmgrec.interfaces import Context, FittedRecommender, Metric, Recommender
 
-__all__ = ["Fit", "Judge", "fit_recommender", "without_test"]
+__all__ = ["Fit", "Judge", "fit_recommender"]
 
 _LISTS = 20  # of each list, at most, are looked at for the page
-
-
-def without_test(data: Dataset) -> Dataset:
-    """The same data, the test part empty: all that a fit is given."""
-    none = torch.empty(0, dtype=torch.int64)
-    empty = Interactions(user=none, item=none, num_users=data.num_users, num_items=data.num_items)
-    return replace(data, test=empty)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +36,7 @@ def fit_recommender(recommender: Recommender, data: Dataset, context: Context) -
         PluginError: if what comes back is no fitted recommender.
     """
     started = time.perf_counter()
-    fitted = checked_fitted(recommender.fit(without_test(data), context), recommender)
+    fitted = checked_fitted(recommender.fit(data.without_test(), context), recommender)
     return Fit(fitted=fitted, seconds=time.perf_counter() - started)
 
 
@@ -66,7 +57,7 @@ class Judge:
 
     def report(self, fitted: FittedRecommender, split: Split, *, mask: Mask | None = None) -> Report:
         """What a fitted model reaches; on validation, the test part is not there."""
-        data = self.data if split == "test" else without_test(self.data)
+        data = self.data if split == "test" else self.data.without_test()
         return evaluate(fitted, data, split=split, metrics=self.metrics, top_k=self.top_k, mask=mask or self.mask)
 
     def insight(self, fitted: FittedRecommender, report: Report) -> tuple[ModelInsight | None, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.storage.records import read_record as read_record
     from mmgrec.storage.records import record_json as record_json
     from mmgrec.storage.records import record_of as record_of
+    from mmgrec.storage.sealed import LOCK as LOCK
     from mmgrec.storage.sealed import MANIFEST as MANIFEST
     from mmgrec.storage.sealed import SealedFolder as SealedFolder
     from mmgrec.storage.tensors import Meta as Meta
@@ -33,7 +34,7 @@ else:
             "json": ["Json", "json_bytes", "json_if_there", "read_json"],
             "locks": ["alone", "lock"],
             "records": ["read_record", "record_json", "record_of"],
-            "sealed": ["MANIFEST", "SealedFolder"],
+            "sealed": ["LOCK", "MANIFEST", "SealedFolder"],
             "tensors": ["Meta", "Tensors", "load_folder", "save_folder", "tensor_bytes"],
         },
     )

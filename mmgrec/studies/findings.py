@@ -70,7 +70,7 @@ def _data_set(study: Study, name: str, rows: Sequence[RowFindings]) -> DatasetRe
     known = {} if facts is None else {key: value for key, value in vars(facts).items() if key != "name"}
     ordered = sorted(rows, key=lambda row: _index(study, row.label))
     models = tuple(_model(study, row, cells[row.label]) for row in ordered)
-    return DatasetResults(name=name, **known, models=models, tests=_tests(study, rows))
+    return DatasetResults(name=name, **known, models=models, tests=_tests(study, rows, cells))
 
 
 def _index(study: Study, label: str) -> int:
@@ -120,9 +120,11 @@ def _otherwise(cells: Sequence[CellResult]) -> MaskedMetrics | None:
     return MaskedMetrics(mask=known[0].mask, metrics=figures)
 
 
-def _tests(study: Study, rows: Sequence[RowFindings]) -> dict[str, tuple[StudyTest, ...]]:
+def _tests(
+    study: Study, rows: Sequence[RowFindings], cells: Mapping[str, Sequence[CellResult]]
+) -> dict[str, tuple[StudyTest, ...]]:
     """Metric -> the first model against each other one, corrected by Holm for all of them."""
-    frames = {row.label: _frames(row.cells) for row in rows}
+    frames = {row.label: _frames(row.cells, cells[row.label]) for row in rows}
     mine = frames.get(study.first, {})
     tests_of: dict[str, tuple[StudyTest, ...]] = {}
     for metric in _measured(study):
@@ -141,16 +143,17 @@ def _tests(study: Study, rows: Sequence[RowFindings]) -> dict[str, tuple[StudyTe
     return tests_of
 
 
-def _frames(cells: Sequence[Path]) -> dict[int, Any]:  # Any: polars.DataFrame, imported late
+def _frames(
+    paths: Sequence[Path], cells: Sequence[CellResult]
+) -> dict[int, Any]:  # Any: polars.DataFrame, imported late
     """seed -> the values of each user on test."""
     import polars
 
-    frames = {}
-    for path in cells:
-        if (path / PER_USER).is_file():
-            seed = read_record(CellResult, path / CELL).seed
-            frames[seed] = polars.read_parquet(path / PER_USER).sort("user")
-    return frames
+    return {
+        cell.seed: polars.read_parquet(path / PER_USER).sort("user")
+        for path, cell in zip(paths, cells, strict=True)
+        if (path / PER_USER).is_file()
+    }
 
 
 def _mean(frames: Sequence[Any], metric: str) -> Report:  # Any: polars.DataFrame

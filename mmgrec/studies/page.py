@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmgrec.errors import RunError
 from mmgrec.runs import REPORT, RunFolder, put_page
-from mmgrec.storage import lock
+from mmgrec.storage import LOCK, lock
 from mmgrec.studies.page_facts import read_folder
 
 __all__ = ["rewrite_page", "write_page"]
@@ -29,9 +29,10 @@ def rewrite_page(folder: Path) -> Path:
     """
     read_folder(folder)
     try:
-        with lock(folder / "lock"):
-            if RunFolder(path=folder).finished:
-                RunFolder(path=folder).checked(but=(REPORT,))
+        with lock(folder / LOCK):
+            home = RunFolder(path=folder)
+            if home.finished:
+                home.checked(but=(REPORT,))
             return write_page(folder)
     except OSError as error:
         raise RunError(

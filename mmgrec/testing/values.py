@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmgrec.data import Dataset, Interactions
+from mmgrec.data import Dataset
 from mmgrec.interfaces import NodeScores, Stepper, TokenScores
 from mmgrec.recid import RecIDTable
 from mmgrec.synthetic import planted
@@ -23,9 +23,7 @@ def tiny_data() -> Dataset:
 
 def without_test(data: Dataset) -> Dataset:
     """The same data with an empty test part: a part that fits differently on it has looked at the test items."""
-    empty = torch.empty(0, dtype=torch.int64)
-    none = Interactions.of(empty, empty, num_users=data.num_users, num_items=data.num_items)
-    return dataclasses.replace(data, test=none)
+    return data.without_test()
 
 
 def eight_items() -> RecIDTable:
