@@ -35,6 +35,11 @@ def mmgrec_collision_resolvers(register: Register) -> None:
 
 
 @hookspec
+def mmgrec_item_memories(register: Register) -> None:
+    """Item memories: Dataset -> ItemWeights, read inside the search (`mmgrec.interfaces.ItemMemory`)."""
+
+
+@hookspec
 def mmgrec_positional_schemes(register: Register) -> None:
     """Positional schemes: encode positions, or supply attention (`mmgrec.interfaces.PositionalScheme`)."""
 
@@ -78,6 +83,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "quantizer": Kind("mmgrec_quantizers", "Quantizer"),
     "collisions": Kind("mmgrec_collision_resolvers", "CollisionResolver"),
+    "memory": Kind("mmgrec_item_memories", "ItemMemory"),
     "position": Kind("mmgrec_positional_schemes", "PositionalScheme"),
     "decoder": Kind("mmgrec_decoders", "Decoder"),
     "recommender": Kind("mmgrec_recommenders", "Recommender"),

@@ -9,95 +9,25 @@ scores the whole catalogue.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from mmgrec.context import CachedResult, Context, Reporter, ResultCache, Silent
 from mmgrec.data import Dataset, Interactions
+from mmgrec.memory import ItemScores, ItemWeights
 from mmgrec.recid import Codes, RecIDTable, Trie
 
 __all__ = [
     "CachedResult", "CollisionResolver", "Context", "DatasetSource", "Decoder", "Exclusion", "FittedRecommender",
-    "Metric", "NodeScores", "PositionalScheme", "Quantization", "Quantizer", "RankedTruth", "Recommendations",
-    "Recommender", "RecordableDecoder", "Reporter", "Representations", "ResultCache", "Silent", "Stepper",
-    "TellsRelations", "TokenScores",
+    "ItemMemory", "ItemScores", "ItemWeights", "Metric", "NoMemory", "NodeScores", "PositionalScheme", "Quantization", "Quantizer", "RankedTruth", "Recommendations",
+    "Recommender", "RecordableDecoder", "Reporter", "Representations", "ResultCache", "ScoresOfUsers", "Silent",
+    "Stepper", "TellsRelations", "TokenScores",
 ]  # fmt: skip
-
-
-# --------------------------------------------------------------------------- what the parts are given
-
-
-class Reporter(Protocol):
-    """Hears what goes on. The command line draws it; a run writes it to its log; by default nobody listens."""
-
-    def begin(self, stage: str, total: int) -> None: ...
-    def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None: ...
-    def end(self, stage: str, facts: Mapping[str, float]) -> None: ...
-    def note(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-
-
-class Silent:
-    """A `Reporter` that says nothing."""
-
-    def begin(self, stage: str, total: int) -> None: ...
-    def update(self, stage: str, done: int, facts: Mapping[str, float]) -> None: ...
-    def end(self, stage: str, facts: Mapping[str, float]) -> None: ...
-    def note(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-
-
-#: A result that can be cached: tensors in groups, and what JSON can hold beside them.
-CachedResult = tuple[Mapping[str, Mapping[str, Tensor]], Mapping[str, Any]]
-
-
-class ResultCache(Protocol):
-    """Where results that several models share are looked up."""
-
-    def get_or_make(self, part: object, context: Context, make: Callable[[], CachedResult]) -> CachedResult:
-        """What `make` returns, or returned for an equal part in an equal place with equal seed and data."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """Where, with which seed and under whose eyes a part works. All randomness comes from `generator`."""
-
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    reporter: Reporter = field(default_factory=Silent)
-    checkpoints: Path | None = None  # a folder of this part's own for checkpoints; None: keep none
-    path: tuple[str, ...] = ()  # the names of the parts on the way here; separates their random streams
-    cache: ResultCache | None = None  # None: everything is computed
-
-    def generator(self, *names: str | int) -> torch.Generator:
-        """A CPU generator of its own for each use: it depends on the seed and the names alone, not on what ran before.
-
-        >>> Context(seed=1).generator("a").initial_seed() == Context(seed=1).generator("a").initial_seed()
-        True
-        """
-        text = "/".join([str(self.seed), *self.path, *map(str, names)])
-        value = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-        return torch.Generator().manual_seed(value)
-
-    def get_or_make(self, part: object, make: Callable[[], CachedResult]) -> CachedResult:
-        """``make()``, or what it gave before for an equal part, where several models share results.
-
-        For work whose result depends on `part`, the data and this context alone: stage 1, a trained network.
-        """
-        return make() if self.cache is None else self.cache.get_or_make(part, self, make)
-
-    kept = get_or_make  # its name before 0.2
-
-    def within(self, name: str) -> Context:
-        """The context of a part inside this one: own random streams, own checkpoint folder."""
-        folder = None if self.checkpoints is None else self.checkpoints / name
-        return replace(self, path=(*self.path, name), checkpoints=folder)
 
 
 # --------------------------------------------------------------------------- what flows
@@ -231,6 +161,37 @@ class CollisionResolver(ABC):
         """
 
 
+#: Scores of all items for some users: ``[B]`` int64 -> ``[B, num_items]`` float32, which may be written over.
+ScoresOfUsers: TypeAlias = Callable[[Tensor], Tensor]
+
+
+class ItemMemory(ABC):
+    """Knows which items of a history speak for which others: what has no low rank, and so no place in a network."""
+
+    @abstractmethod
+    def fit(self, data: Dataset, beside: ScoresOfUsers, context: Context) -> ItemWeights:
+        """Learn the weights, as heavy as they should be where their sums are added to other scores.
+
+        Args:
+            data: as for `Quantizer.fit`.
+            beside: the scores they are added to, in natural units (log-probabilities of items, but for a constant of
+                each user), by users' numbers: what settings can be chosen by, on validation.
+            context: for what is drawn.
+
+        Returns:
+            The weights; all of them zero where the memory has nothing to add.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoMemory(ItemMemory):
+    """The generator alone: no item speaks for another."""
+
+    def fit(self, data: Dataset, beside: ScoresOfUsers, context: Context) -> ItemWeights:
+        nothing = torch.empty(data.num_items, 0)
+        return ItemWeights(index=nothing.long(), weight=nothing)
+
+
 class PositionalScheme(ABC):
     """What the encoder knows of the places and relations of the items in a history."""
 
@@ -262,13 +223,27 @@ class TellsRelations(Protocol):
 class Decoder(ABC):
     """The search strategy: which leaves of the trie are most probable under the network."""
 
+    #: True: `decode` takes ``item_scores`` and adds them to the log-probabilities of their items within the search.
+    #: False: it is never given any; where there is a memory, what it found is ranked anew with it.
+    adds_item_scores: ClassVar[bool] = False
+
     @abstractmethod
-    def decode(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion, item_scores: ItemScores | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Find the best items.
 
+        Args:
+            stepper: the network.
+            trie: the Rec-IDs that exist.
+            top_k: length K of the lists.
+            exclusion: what must not be found.
+            item_scores: what an item memory adds to the log-probabilities of a few items, on any device; a decoder
+                that does not say `adds_item_scores` may leave this argument out.
+
         Returns:
-            item ``[B, K]`` int64 and score ``[B, K]`` float32 (log-probabilities), in the order and with the padding
-            of `Recommendations`. Never an invalid, duplicate or excluded item.
+            item ``[B, K]`` int64 and score ``[B, K]`` float32 (log-probabilities, and what was added to them), in the
+            order and with the padding of `Recommendations`. Never an invalid, duplicate or excluded item.
         """
 
 
@@ -280,7 +255,9 @@ class RecordableDecoder(Decoder):
         """Why `decode_static` would not be static on a GPU, in words, for scores of `dtype`; empty when it would be."""
 
     @abstractmethod
-    def decode_static(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+    def decode_static(
+        self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion, item_scores: ItemScores | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As `decode`, but reading no value on the host: the exclusion is known to fit the trie."""
 
 

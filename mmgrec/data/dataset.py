@@ -67,6 +67,23 @@ class Interactions:
         """``[num_items]`` int64: users of each item, its popularity."""
         return torch.bincount(self.item, minlength=self.num_items)
 
+    @cached_property
+    def in_order(self) -> Tensor:
+        """``[N]`` int64: places of the interactions, user by user, the oldest of each first; as they are without times."""
+        if self.time is None:
+            return torch.arange(len(self))
+        by_time = self.time.argsort(stable=True)
+        return by_time[self.user[by_time].argsort(stable=True)]
+
+    @cached_property
+    def age(self) -> Tensor:
+        """``[N]`` int64: how many items of the same user are newer than each; 0 where the order is not known."""
+        age = torch.zeros(len(self), dtype=torch.int64)
+        if self.time is not None:
+            order = self.in_order
+            age[order] = self.offsets[self.user[order] + 1] - 1 - torch.arange(len(self))
+        return age
+
     def items_of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """The items of some users, side by side.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
-from mmgrec.generator.item_weights import ItemWeights, ease_weights
+from mmgrec.memory import ItemWeights, ease_weights
 from mmgrec.interfaces import Context, Representations
 from mmgrec.training import ValidationRecall
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmgrec.data import Dataset, Interactions
 from mmgrec.errors import SettingsError
-from mmgrec.generator import ease_weights
+from mmgrec.memory import ease_weights
 from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendations, Recommender
 from mmgrec.ranking import rank_items
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor
 
 from mmgrec.data import Dataset
-from mmgrec.generator import user_item
+from mmgrec.memory import user_item
 from mmgrec.interfaces import Context, FittedRecommender, Recommender
 from mmgrec_plugins.recommenders.simple.item_sums import ItemSums
 
