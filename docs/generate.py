@@ -29,12 +29,13 @@ __all__ = ["PAGES", "cli", "errors", "settings"]
 
 HERE = Path(__file__).parent
 WRITTEN = "<!-- Written by `python docs/generate.py`; change the code, not this page. -->"
-VALUES = ("network", "training", "rescoring")  # the parts of MMGRec that are settings alone
+VALUES = ("network", "training", "weighing")  # the parts of MMGRec that are settings alone
 #: kind -> heading, how a setting of it is named behind ``--set``
 KINDS = {
     "quantizer": ("Quantizers", "quantizer.FIELD"),
     "collisions": ("Collision resolvers", "collisions.FIELD"),
     "position": ("Positional schemes", "position.FIELD"),
+    "memory": ("Item memories", "memory.FIELD"),
     "decoder": ("Decoders", "decoder.FIELD"),
     "recommender": ("Recommenders", "baselines.NAME.FIELD"),
     "dataset": ("Data sets", "data.FIELD"),

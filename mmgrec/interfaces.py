@@ -24,9 +24,9 @@ from mmgrec.recid import Codes, RecIDTable, Trie
 
 __all__ = [
     "CachedResult", "CollisionResolver", "Context", "DatasetSource", "Decoder", "Exclusion", "FittedRecommender",
-    "ItemMemory", "ItemScores", "ItemWeights", "Metric", "NoMemory", "NodeScores", "PositionalScheme", "Quantization", "Quantizer", "RankedTruth", "Recommendations",
-    "Recommender", "RecordableDecoder", "Reporter", "Representations", "ResultCache", "ScoresOfUsers", "Silent",
-    "Stepper", "TellsRelations", "TokenScores",
+    "ItemMemory", "ItemScores", "ItemWeights", "Metric", "NoMemory", "NodeScores", "PositionalScheme", "Quantization",
+    "Quantizer", "RankedTruth", "Recommendations", "Recommender", "RecordableDecoder", "Reporter", "Representations",
+    "ResultCache", "ScoresOfUsers", "Silent", "Stepper", "TellsRelations", "TokenScores",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""MMGRec as a whole: four exchangeable parts around a Transformer. Reading `MMGRec.fit` is reading the method.
+"""MMGRec as a whole: five exchangeable parts around a Transformer. Reading `MMGRec.fit` is reading the method.
 
 Fitting, once for a data set:
 
@@ -10,13 +10,13 @@ Fitting, once for a data set:
    of items that they will like (Sec. 3.3). How its encoder relates the items of a history is for the *positional
    scheme* to say. What it should write comes from the interactions (the paper) or, by default, from a teacher: the
    probabilities that step 1's vectors give to all items.
+4. The *memory* learns which items speak for which others: few for each, so that it holds what vectors of a hundred
+   numbers cannot (beyond the paper).
 
 Recommending, for each batch of users (`FittedMMGRec.search`):
 
-4. The network reads their histories once; the *decoder* then searches the trie, the tree of all Rec-IDs, for those that
-   the network holds most probable.
-5. Off by default: the items found are ranked once more, by the network, step 1's vectors and EASE's item-item weights
-   together (`rescoring`).
+5. The network reads their histories once; the *decoder* then searches the trie, the tree of all Rec-IDs, for those of
+   the highest score: the network's log-probability and, within the same search, what the memory adds to it.
 
 docs/explanation/method.md goes through the same steps with the paper's equations.
 """
@@ -36,11 +36,18 @@ from mmgrec.generator import (
     NetworkSettings,
     Question,
     RecordedSearch,
-    Reranker,
-    Rescoring,
+    Weighing,
     fixed_history,
+    reranked,
 )
-from mmgrec.guards import check_same_rec_ids, checked_decoded, checked_position, checked_quantization, checked_rec_ids
+from mmgrec.guards import (
+    check_same_rec_ids,
+    checked_decoded,
+    checked_position,
+    checked_quantization,
+    checked_rec_ids,
+    checked_weights,
+)
 from mmgrec.interfaces import (
     CachedResult,
     CollisionResolver,
@@ -48,6 +55,10 @@ from mmgrec.interfaces import (
     Decoder,
     Exclusion,
     FittedRecommender,
+    ItemMemory,
+    ItemScores,
+    ItemWeights,
+    NoMemory,
     PositionalScheme,
     Quantizer,
     Recommendations,
@@ -55,9 +66,11 @@ from mmgrec.interfaces import (
     Representations,
 )
 from mmgrec.recid import Codes, RecIDTable, Trie
-from mmgrec.training import ValidationRecall, seeded, train
+from mmgrec.training import FoldIn, ValidationRecall, fold_in, seeded, train
 
 __all__ = ["FittedMMGRec", "MMGRec"]
+
+_CANDIDATES = 100  # that are ranked anew, where a decoder does not add the memory's scores itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +83,11 @@ class MMGRec(Recommender):
     quantizer: Quantizer  # step 1
     collisions: CollisionResolver  # step 2
     position: PositionalScheme  # step 3, in the encoder
-    decoder: Decoder  # step 4
+    memory: ItemMemory = field(default_factory=NoMemory)  # step 4
+    decoder: Decoder  # step 5
     network: NetworkSettings = field(default_factory=NetworkSettings)  # step 3, its shape
     training: GeneratorTraining = field(default_factory=GeneratorTraining)  # step 3, how it learns
-    rescoring: Rescoring = field(default_factory=Rescoring)  # step 5
+    weighing: Weighing = field(default_factory=Weighing)  # step 4, how heavily the memory counts
 
     def fit(self, data: Dataset, context: Context) -> FittedMMGRec:
         """Learn all there is to learn, step by step; the numbers of the steps are those at the top of this file.
@@ -82,22 +96,23 @@ class MMGRec(Recommender):
 
         Raises:
             PluginError: if a part returns what its interface does not allow.
-            SettingsError: if there are more items than `rescoring` can have item weights for.
         """
         self._check(data, context)
-        # 1: vectors of users and items, tokens of items
+        # 1: vectors of users and items, tokens of items; and how a user's vector follows from their history
         quantization = self.quantizer.fit(data, context.within("quantizer"))
         quantization = checked_quantization(quantization, data, self.quantizer)
         codes = quantization.codes
+        fold, representations = fold_in(quantization.representations, data, context.within("folding"))
         # 2: Rec-IDs
         rec_ids = self.collisions.resolve(codes, data.train.item_degree, context.within("collisions"))
         rec_ids = checked_rec_ids(rec_ids, codes, self.collisions)
         check_same_rec_ids(context.checkpoints, rec_ids, self.quantizer)
         # 3: a network that writes them
-        model = self._untrained_model(quantization.representations, codes, rec_ids, data.train, context)
+        model = self._untrained_model(representations, codes, rec_ids, data.train, context)
+        model = replace(model, fold=fold)
         self._train_network(model, data, context)
-        # 4 needs nothing learnt, 5 the weights of the scores that it adds
-        return replace(model, hybrid=self._fit_reranker(model, data, context))
+        # 4: items that speak for others
+        return replace(model, weights=self._remembered(model, data, context))
 
     def _check(self, data: Dataset, context: Context) -> None:
         """Refuse, or warn of, what is wrong with settings and data before hours are spent on them."""
@@ -106,7 +121,6 @@ class MMGRec(Recommender):
                 "the users' representations have seen the targets that the generator is to find: "
                 "set network.user_input=history, or training.targets=teacher"
             )
-        self.rescoring.check(data)
         shape = self.network
         checked_position(self.position, dim=shape.dim, num_heads=shape.num_heads, head_dim=shape.head_dim)
 
@@ -159,16 +173,22 @@ class MMGRec(Recommender):
 
     @property
     def generator(self) -> MMGRec:
-        """This method without re-ranking: all that the network's weights depend on, and so what they are cached by."""
-        return replace(self, rescoring=Rescoring())
+        """This method without a memory: all that the network's weights depend on, and so what they are cached by."""
+        return replace(self, memory=NoMemory(), weighing=Weighing())
 
-    def _fit_reranker(self, model: FittedMMGRec, data: Dataset, context: Context) -> Reranker:
-        """Step 5: how much each score counts beside the network's, chosen by validation."""
+    def _remembered(self, model: FittedMMGRec, data: Dataset, context: Context) -> ItemWeights:
+        """Step 4: the memory's weights, first as they suit the representations, then as they suit the generator."""
+        user, item = model.representations.user, model.representations.item
 
-        def search(users: Tensor, seen: Tensor, width: int) -> tuple[Tensor, Tensor]:
-            return model.search(users, top_k=width, exclusion=Exclusion(seen=seen))
+        def beside(users: Tensor) -> Tensor:
+            return user[users] @ item.T
 
-        return self.rescoring.fit(data, model.representations, search, context)
+        def search(weights: ItemWeights, users: Tensor, seen: Tensor) -> Tensor:
+            return replace(model, weights=weights).ten_best(users, seen)
+
+        weights = self.memory.fit(data, beside, context.within("memory"))
+        weights = checked_weights(weights, data, self.memory)
+        return self.weighing.choose(data, weights, search, context)
 
     def restore(self, state: dict[str, Tensor], *, device: torch.device | None = None) -> FittedMMGRec:
         """The fitted model again, from `FittedMMGRec.state`; it searches on `device`, the CPU by default."""
@@ -185,7 +205,7 @@ class MMGRec(Recommender):
         model.network.load_state_dict(
             {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         )
-        return replace(model, hybrid=self.rescoring.restore(state))
+        return replace(model, weights=_weights_of(state, num_items), fold=FoldIn.restored(state))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,7 +219,8 @@ class FittedMMGRec(FittedRecommender):
     trie: Trie
     network: Network
     history: Interactions  # what the encoder reads
-    hybrid: Reranker = field(default_factory=Reranker)  # re-ranking; by default it does nothing
+    fold: FoldIn | None = None  # how a user's vector follows from their history; None: it stays as it was learnt
+    weights: ItemWeights | None = None  # step 4's; None: there is no memory
     recorded: RecordedSearch = field(default_factory=RecordedSearch, repr=False)  # on a GPU; else it does nothing
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
@@ -211,7 +232,7 @@ class FittedMMGRec(FittedRecommender):
     def search(
         self, users: Tensor, *, top_k: int, exclusion: Exclusion, decoder: Decoder | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Steps 4 and 5, on the network's device.
+        """Step 5, on the network's device.
 
         Args:
             users: ``[B]`` int64.
@@ -220,28 +241,38 @@ class FittedMMGRec(FittedRecommender):
             decoder: the search to use; None: the method's own.
 
         Returns:
-            item and score ``[B, K]`` as in `Recommendations`; the scores are log-probabilities, or with re-ranking
-            the sum by which it ranks.
+            item and score ``[B, K]`` as in `Recommendations`; a score is the log-probability of the item's Rec-ID,
+            with a memory what that says of the item added to it (`item_scores`).
         """
-        decoder, reranker = decoder or self.method.decoder, self.hybrid
+        decoder, scores = decoder or self.method.decoder, self.item_scores(users)
         history = fixed_history(self.history, users, self.network.settings.history_length)
-        question = Question(users=users, history=history, exclusion=exclusion)
-        width = reranker.width(top_k) if reranker.active else top_k
+        within = scores if decoder.adds_item_scores else None
+        question = Question(users=users, history=history, exclusion=exclusion, item_scores=within)
+        width = max(top_k, _CANDIDATES) if scores is not None and within is None else top_k
         item, score = checked_decoded(
             self.recorded.search(self.network, self.trie, decoder, question, top_k=width), users.numel(), width, decoder
         )
-        if not reranker.active:
+        if scores is None or within is not None:
             return item, score
-        whole = self.history.padded(users.cpu()) if reranker.item_weight else history  # only item weights read it
-        return reranker(item, score, users=users, representations=self.representations, history=whole, top_k=top_k)
+        return reranked(item, score + scores.to(item.device).of(item), top_k=top_k)
+
+    def item_scores(self, users: Tensor) -> ItemScores | None:
+        """What the memory adds to the log-probabilities of the users ``[B]``, on the CPU; None without a memory."""
+        if self.weights is None or not self.weights.active:
+            return None
+        return self.weights.scores(self.history, users.cpu())
 
     def ten_best(self, users: Tensor, seen: Tensor) -> Tensor:
         """Items ``[B, 10]`` without the seen ``[B, S]``, for validation while the network learns."""
         return self.search(users, top_k=10, exclusion=Exclusion(seen=seen))[0].cpu()
 
     def with_history(self, history: Interactions) -> FittedMMGRec:
-        """The same model, whose encoder reads `history` instead; nothing is learnt anew."""
-        return replace(self, history=history)
+        """The same model, which reads `history` instead: users' vectors, encoder and memory; nothing is learnt anew."""
+        if self.fold is None:
+            return replace(self, history=history)
+        representations = self.fold.moved(self.representations, self.history, history)
+        network = self.network.reading(representations.user)
+        return replace(self, history=history, representations=representations, network=network)
 
     def state(self) -> dict[str, Tensor]:
         """All tensors that `MMGRec.restore` needs, by name."""
@@ -254,6 +285,26 @@ class FittedMMGRec(FittedRecommender):
             "rec_ids.level_sizes": torch.tensor(self.rec_ids.level_sizes),
             "history.user": self.history.user,
             "history.item": self.history.item,
-            **self.hybrid.state(),
+            **_state_of(self.weights),
+            **({} if self.fold is None else self.fold.state()),
             **{f"network.{name}": value for name, value in self.network.state_dict().items()},
         }
+
+
+def _state_of(weights: ItemWeights | None) -> dict[str, Tensor]:
+    if weights is None or not weights.active:
+        return {}
+    return {
+        "memory.index": weights.index.to(torch.int32),
+        "memory.weight": weights.weight,
+        "memory.decay": torch.tensor(weights.decay, dtype=torch.float64),
+    }
+
+
+def _weights_of(state: dict[str, Tensor], num_items: int) -> ItemWeights | None:
+    if "memory.index" not in state:
+        return None
+    index, decay = state["memory.index"].long(), float(state["memory.decay"])
+    if index.shape[0] != num_items:
+        raise ValueError(f"a memory of {index.shape[0]} items does not fit {num_items}")
+    return ItemWeights(index=index, weight=state["memory.weight"], decay=decay)

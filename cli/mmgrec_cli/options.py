@@ -30,6 +30,7 @@ __all__ = [
     "Json",
     "Label",
     "Mask",
+    "MemoryName",
     "Position",
     "Preset",
     "QuantizerName",
@@ -53,6 +54,7 @@ _HOW = "Settings"
 QuantizerName = Annotated[str, typer.Option("--quantizer", help="Quantizer plugin.", rich_help_panel=_PARTS)]
 Collisions = Annotated[str, typer.Option("--collisions", help="Collision resolver plugin.", rich_help_panel=_PARTS)]
 Position = Annotated[str, typer.Option("--position", help="Positional scheme plugin.", rich_help_panel=_PARTS)]
+MemoryName = Annotated[str, typer.Option("--memory", help="Item memory plugin.", rich_help_panel=_PARTS)]
 DecoderName = Annotated[str, typer.Option("--decoder", help="Decoder plugin.", rich_help_panel=_PARTS)]
 Data = Annotated[str, typer.Option("--data", help="Data folder; without it, the synthetic data.", metavar="PATH")]
 Baselines = Annotated[str, typer.Option("--baselines", help="Recommender plugins to compare with.", metavar="A,B")]
@@ -83,6 +85,7 @@ class Given:
     quantizer: QuantizerName = ""
     collisions: Collisions = ""
     position: Position = ""
+    memory: MemoryName = ""
     decoder: DecoderName = ""
     data: Data = ""
     baselines: Baselines = ""
@@ -130,7 +133,7 @@ def experiment_of(given: Given | None = None, *, seed: int | None = None, mask: 
     from mmgrec.runs import SECTIONS, Experiment
 
     flags: dict[str, Any] = {}  # Any: TOML
-    for part in ("quantizer", "collisions", "position", "decoder"):
+    for part in ("quantizer", "collisions", "position", "memory", "decoder"):
         if name := getattr(given, part):
             flags[part] = {"name": name}
     if given.data:

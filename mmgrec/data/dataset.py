@@ -69,7 +69,7 @@ class Interactions:
 
     @cached_property
     def in_order(self) -> Tensor:
-        """``[N]`` int64: places of the interactions, user by user, the oldest of each first; as they are without times."""
+        """``[N]`` int64: places of the interactions, user by user, oldest first; without times, as they are."""
         if self.time is None:
             return torch.arange(len(self))
         by_time = self.time.argsort(stable=True)

@@ -16,6 +16,7 @@ The output heads are in `mmgrec.generator.heads`, the layers in `mmgrec.generato
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import cast
 
@@ -28,11 +29,11 @@ from mmgrec.generator.layers import DecoderLayer, EncoderLayer, NetworkSettings,
 from mmgrec.interfaces import NodeScores, PositionalScheme, Representations, Stepper, TokenScores
 from mmgrec.recid import RecIDTable, Trie
 
-__all__ = ["Memory", "Network", "NetworkStepper"]
+__all__ = ["Encoded", "Network", "NetworkStepper"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Memory:
+class Encoded:
     """What the encoder says of a batch of users, ready for cross-attention."""
 
     key: list[Tensor]  # per decoder layer [B, H, S, K]
@@ -67,6 +68,7 @@ class Network(nn.Module):
         self.num_levels = rec_ids.num_levels
         dim, user_dim = settings.dim, representations.dim
         user_scale, item_scale = (float(x.std().clamp_min(1e-6)) for x in (representations.user, representations.item))
+        self.user_scale = user_scale
         self.register_buffer("user_vectors", representations.user / user_scale, persistent=False)  # [U, user_dim]
         self.register_buffer("item_vectors", representations.item / item_scale, persistent=False)  # [I, user_dim]
         if settings.item_input == "learnt":
@@ -112,9 +114,15 @@ class Network(nn.Module):
     def decoder_layers(self) -> list[DecoderLayer]:
         return cast(list[DecoderLayer], list(self.decoder))
 
+    def reading(self, users: Tensor) -> Network:
+        """The same network, whose users have other representations ``[num_users, user_dim]``; it shares its weights."""
+        twin = copy.copy(self)
+        twin._buffers = {**self._buffers, "user_vectors": (users / self.user_scale).to(self.user_vectors.device)}
+        return twin
+
     # ----------------------------------------------------------------- encoder
 
-    def encode(self, users: Tensor, history: Tensor) -> Memory:
+    def encode(self, users: Tensor, history: Tensor) -> Encoded:
         """Read the histories of a batch.
 
         Args:
@@ -140,11 +148,11 @@ class Network(nn.Module):
             x = layer(x, user, keep)
         x = self.encoder_norm(x)
         pairs = [layer.cross.memory(x) for layer in self.decoder_layers]
-        return Memory(key=[k for k, _ in pairs], value=[v for _, v in pairs], keep=keep[:, None, None, :], user=user)
+        return Encoded(key=[k for k, _ in pairs], value=[v for _, v in pairs], keep=keep[:, None, None, :], user=user)
 
     # ----------------------------------------------------------------- decoder network
 
-    def decode(self, memory: Memory, tokens: Tensor, wanted: Tensor) -> Tensor:
+    def decode(self, memory: Encoded, tokens: Tensor, wanted: Tensor) -> Tensor:
         """The head's states at wanted positions along given Rec-IDs, all at once (training).
 
         Args:
@@ -169,7 +177,7 @@ class Network(nn.Module):
         x = last.finish(x, memory.key[-1], memory.value[-1], memory.keep)
         return self.head.state(self.decoder_norm(x), memory.user)
 
-    def stepper(self, memory: Memory) -> NetworkStepper:
+    def stepper(self, memory: Encoded) -> NetworkStepper:
         """The same network, one level at a time for many beams."""
         return NetworkStepper(self, memory)
 
@@ -177,7 +185,7 @@ class Network(nn.Module):
 class NetworkStepper(Stepper):
     """Advances all beams of a batch by one level; keys and values of earlier levels follow their beams by ancestry."""
 
-    def __init__(self, network: Network, memory: Memory) -> None:
+    def __init__(self, network: Network, memory: Encoded) -> None:
         self.network, self.memory = network, memory
         self.num_users = memory.user.shape[0]
         self._level = 0

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmgrec.generator.host_reads import watched
 from mmgrec.generator.network import Network
-from mmgrec.interfaces import Decoder, Exclusion, RecordableDecoder
+from mmgrec.interfaces import Decoder, Exclusion, ItemScores, RecordableDecoder
 from mmgrec.recid import Trie
 
 __all__ = ["Question", "RecordableDecoder", "RecordedSearch", "bucket", "generate"]
@@ -39,6 +39,7 @@ class Question:
     users: Tensor  # [B] int64
     history: Tensor  # [B, T] int64, -1 = none
     exclusion: Exclusion  # seen [B, S]
+    item_scores: ItemScores | None = None  # what an item memory adds
 
     def to(self, device: torch.device) -> Question:
         allowed = self.exclusion.allowed
@@ -48,16 +49,19 @@ class Question:
             exclusion=Exclusion(
                 seen=self.exclusion.seen.to(device), allowed=None if allowed is None else allowed.to(device)
             ),
+            item_scores=None if self.item_scores is None else self.item_scores.to(device),
         )
 
-    def padded(self, *, num_users: int, history: int, seen: int) -> Question:
+    def padded(self, *, num_users: int, history: int, seen: int, added: int) -> Question:
         """The same question with more users, who have no history and have seen nothing, and wider tables."""
         more = num_users - self.users.numel()
         wide, known = history - self.history.shape[1], seen - self.exclusion.seen.shape[1]
+        scores = self.item_scores
         return Question(
             users=F.pad(self.users, (0, more)),
             history=F.pad(self.history, (0, wide, 0, more), value=-1),
             exclusion=replace(self.exclusion, seen=F.pad(self.exclusion.seen, (0, known, 0, more), value=-1)),
+            item_scores=None if scores is None else scores.padded(num_users=num_users, width=added),
         )
 
     def owned(self) -> Question:
@@ -68,11 +72,20 @@ class Question:
             users=self.users.clone(),
             history=self.history.clone(),
             exclusion=Exclusion(seen=seen, allowed=None if allowed is None else allowed.clone()),
+            item_scores=None if self.item_scores is None else self.item_scores.owned(),
         )
 
+    @property
+    def added(self) -> int:
+        """How wide the table of item scores is; 0 without one."""
+        return 0 if self.item_scores is None else self.item_scores.item.shape[1]
+
     def tensors(self) -> list[Tensor]:
-        """Users, history, seen items; the allow-list apart, as it seldom changes."""
-        return [self.users, self.history, self.exclusion.seen]
+        """Users, history, seen items, item scores; the allow-list apart, as it seldom changes."""
+        scores = self.item_scores
+        return [
+            self.users, self.history, self.exclusion.seen, *(() if scores is None else (scores.item, scores.value))
+        ]  # fmt: skip
 
 
 def bucket(size: int, *, least: int = 1, most: int | None = None) -> int:
@@ -88,7 +101,8 @@ def bucket(size: int, *, least: int = 1, most: int | None = None) -> int:
 def generate(network: Network, trie: Trie, decoder: RecordableDecoder, question: Question, top_k: int) -> Answer:
     """What is recorded: everything from histories to lists, on the device."""
     memory = network.encode(question.users, question.history)
-    return decoder.decode_static(network.stepper(memory), trie, top_k=top_k, exclusion=question.exclusion)
+    scores = {} if question.item_scores is None else {"item_scores": question.item_scores}
+    return decoder.decode_static(network.stepper(memory), trie, top_k=top_k, exclusion=question.exclusion, **scores)
 
 
 def record_cuda_graph(run: Callable[[], Answer], *, pool: Any = None) -> Callable[[], Answer]:
@@ -135,8 +149,11 @@ class _Recording:
     def answer(self, question: Question) -> Answer:
         """Lists of a question of at most this bucket's shape; a copy, since the next replay writes over them."""
         count = question.users.numel()
-        users, history, seen = inputs = self._inputs.tensors()
-        padded = question.padded(num_users=len(users), history=history.shape[1], seen=seen.shape[1])
+        inputs = self._inputs.tensors()
+        users, history, seen = inputs[:3]
+        padded = question.padded(
+            num_users=len(users), history=history.shape[1], seen=seen.shape[1], added=self._inputs.added
+        )
         for target, source in zip(inputs, padded.tensors(), strict=True):
             _copy(source, target)
         self._copy_allowed(question.exclusion.allowed)
@@ -185,7 +202,8 @@ class RecordedSearch:
                 return answer
         question = question.to(device)
         memory = network.encode(question.users, question.history)
-        return decoder.decode(network.stepper(memory), trie, top_k=top_k, exclusion=question.exclusion)
+        scores = {} if question.item_scores is None else {"item_scores": question.item_scores}
+        return decoder.decode(network.stepper(memory), trie, top_k=top_k, exclusion=question.exclusion, **scores)
 
     def _recorded(
         self, network: Network, trie: Trie, decoder: Decoder, question: Question, top_k: int
@@ -218,6 +236,7 @@ class RecordedSearch:
             bucket(question.users.numel()),
             bucket(question.history.shape[1], least=_LEAST_WIDTH, most=network.settings.history_length),
             bucket(question.exclusion.seen.shape[1], least=_LEAST_WIDTH) if question.exclusion.seen.numel() else 0,
+            bucket(question.added, least=_LEAST_WIDTH) if question.item_scores is not None else 0,
         )
         key = (decoder, shape, allowed is not None, top_k)
         if key in self._recordings:
@@ -225,7 +244,8 @@ class RecordedSearch:
             return self._recordings[key]
         while len(self._recordings) >= MOST_RECORDINGS:
             self._recordings.pop(next(iter(self._recordings)))
-        inputs = question.padded(num_users=shape[0], history=shape[1], seen=shape[2]).to(network.begin.device).owned()
+        padded = question.padded(num_users=shape[0], history=shape[1], seen=shape[2], added=shape[3])
+        inputs = padded.to(network.begin.device).owned()
         try:
             self._recordings[key] = _Recording(
                 inputs, lambda asked: generate(network, trie, decoder, asked, top_k), self._recorder()
@@ -260,6 +280,9 @@ def _unfit(network: Network, trie: Trie, question: Question, top_k: int) -> str:
         return "the allow-list does not fit the trie"
     if seen.device.type == "cpu" and seen.numel() and int(seen.max()) >= trie.num_items:
         return "an item that the trie does not hold is seen"
+    scored = None if question.item_scores is None else question.item_scores.item
+    if scored is not None and scored.device.type == "cpu" and scored.numel() and int(scored.max()) >= trie.num_items:
+        return "an item that the trie does not hold has a score"
     return ""
 
 

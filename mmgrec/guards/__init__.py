@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.guards.returned import checked_position as checked_position
     from mmgrec.guards.returned import checked_quantization as checked_quantization
     from mmgrec.guards.returned import checked_rec_ids as checked_rec_ids
+    from mmgrec.guards.returned import checked_weights as checked_weights
 else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
@@ -36,6 +37,7 @@ else:
                 "checked_position",
                 "checked_quantization",
                 "checked_rec_ids",
+                "checked_weights",
             ],
         },
     )

@@ -17,6 +17,7 @@ from mmgrec.guards.attribution import origin
 from mmgrec.interfaces import (
     Decoder,
     FittedRecommender,
+    ItemWeights,
     Metric,
     PositionalScheme,
     Quantization,
@@ -34,6 +35,7 @@ __all__ = [
     "checked_position",
     "checked_quantization",
     "checked_rec_ids",
+    "checked_weights",
 ]
 
 _USER_DIM = 4  # of the user that a positional scheme is tried with
@@ -80,6 +82,24 @@ def checked_rec_ids(rec_ids: object, codes: Codes, part: object) -> RecIDTable:
     if rec_ids.num_items != codes.num_items:
         raise _wrong_shape(part, f"resolve returned Rec-IDs of {rec_ids.num_items} items for {codes.num_items}")
     return rec_ids
+
+
+def checked_weights(weights: object, data: Dataset, part: object) -> ItemWeights:
+    """What an `ItemMemory` returned."""
+    if not isinstance(weights, ItemWeights):
+        raise _wrong_type(part, f"fit returned {_kind(weights)}, not ItemWeights")
+    index, weight = weights.index, weights.weight
+    if index.shape != weight.shape or index.ndim != 2 or index.shape[0] != data.num_items:
+        raise _wrong_shape(
+            part, f"fit returned {_shape(index)} items and {_shape(weight)} weights for {data.num_items} items"
+        )
+    if not bool(torch.isfinite(weight).all()) or not 0 < weights.decay < float("inf"):
+        raise _not_finite(part, "the weights hold NaN or infinity, or the decay is no positive number")
+    if index.numel() and not -1 <= int(index.min()) <= int(index.max()) < data.num_items:
+        raise _error(
+            part, f"the weights name items beyond the {data.num_items} that there are", code="guards.out-of-range"
+        )
+    return weights
 
 
 def checked_position(part: PositionalScheme, *, dim: int, num_heads: int, head_dim: int) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import contains
-from mmgrec.generator import EncoderLayer, Memory, Network, fixed_history
+from mmgrec.generator import Encoded, EncoderLayer, Network, fixed_history
 from mmgrec.insight.bins import matrix, short
 from mmgrec.insight.user_values import NamedItem, OneUser, PathLevel, RelationMap, TokenChoice
 from mmgrec.insight.values import GainSpread, LayerGains
@@ -45,7 +45,7 @@ class _Attended:
 
 
 @torch.no_grad()
-def attention_inputs(network: Network, users: Tensor, history: Tensor) -> tuple[Memory, list[_Attended]]:
+def attention_inputs(network: Network, users: Tensor, history: Tensor) -> tuple[Encoded, list[_Attended]]:
     """Encode a batch, and note what the attention of each layer is given.
 
     Args:
@@ -68,7 +68,7 @@ def attention_inputs(network: Network, users: Tensor, history: Tensor) -> tuple[
     return memory, seen
 
 
-def _read(fitted: FittedMMGRec, users: Tensor) -> tuple[Memory, list[_Attended]]:
+def _read(fitted: FittedMMGRec, users: Tensor) -> tuple[Encoded, list[_Attended]]:
     device = fitted.network.begin.device
     history = fixed_history(fitted.history, users, fitted.network.settings.history_length)
     return attention_inputs(fitted.network, users.to(device), history.to(device))
@@ -205,7 +205,7 @@ class PathStep:
 
 
 @torch.no_grad()
-def path_of(fitted: FittedMMGRec, memory: Memory, item: int) -> list[PathStep]:
+def path_of(fitted: FittedMMGRec, memory: Encoded, item: int) -> list[PathStep]:
     """Level by level, the probability of each child of the item's prefix, for one encoded user."""
     trie, stepper = fitted.trie, fitted.network.stepper(memory)
     scores = stepper.start()

@@ -86,7 +86,7 @@ class Gram:
 
     @property
     def num_items(self) -> int:
-        return self.counts.shape[0]
+        return int(self.counts.shape[0])
 
     def blocks(self, bytes_each: int) -> Iterator[Tensor]:
         """The items, so many at a time that a table with so many bytes for each stays within `block_bytes`."""

@@ -29,6 +29,10 @@ class ItemScores:
     def to(self, device: torch.device) -> ItemScores:
         return ItemScores(item=self.item.to(device), value=self.value.to(device))
 
+    def owned(self) -> ItemScores:
+        """A copy that shares no memory."""
+        return ItemScores(item=self.item.clone(), value=self.value.clone())
+
     def of(self, item: Tensor) -> Tensor:
         """``[B, M]`` float32: the numbers of items ``[B, M]`` int64; 0 for -1."""
         if not self.item.shape[1]:
@@ -61,6 +65,11 @@ class ItemWeights:
     @property
     def num_items(self) -> int:
         return self.index.shape[0]
+
+    @cached_property
+    def active(self) -> bool:
+        """Whether any item speaks for another."""
+        return bool(self.weight.any())
 
     @property
     def num_bytes(self) -> int:

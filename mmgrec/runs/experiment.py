@@ -21,16 +21,23 @@ from mmgrec.errors import PluginError, Problem, SettingsError, near_miss
 from mmgrec.guards import checked_data, in_one_line, third_party
 from mmgrec.interfaces import Context, DatasetSource, Metric, Recommender, Reporter, Silent
 from mmgrec.registry import Registry
+from mmgrec.runs.earlier import upgraded
 from mmgrec.settings import Setting, Settings, build, describe, merge, plain
 
 __all__ = ["METRICS", "PARTS", "SECTIONS", "VALUES", "Experiment", "Model", "Options", "load_data"]
 
 #: The parts of MMGRec that are plugins, with the plugin that is taken where none is named.
 PARTS: Mapping[str, str] = MappingProxyType(
-    {"quantizer": "graph-rqvae", "collisions": "popularity", "position": "relation-aware", "decoder": "trie-beam"}
+    {
+        "quantizer": "graph-rqvae",
+        "collisions": "popularity",
+        "position": "relation-aware",
+        "memory": "local-ridge",
+        "decoder": "trie-beam",
+    }
 )
 #: The parts of MMGRec that are settings alone.
-VALUES = ("network", "training", "rescoring")
+VALUES = ("network", "training", "weighing")
 #: What is measured where nothing else is named.
 METRICS = ("recall", "ndcg", "precision", "mrr", "hit-rate", "coverage", "novelty", "popularity-bias")
 #: The tables of a configuration file, and what ``--set`` may name.
@@ -96,7 +103,8 @@ class Experiment:
             SettingsError: with everything that is wrong.
         """
         wrong = list(problems)
-        maker = _Maker(_checked(config, wrong), _checked(over or {}, wrong), registry or Registry.discover(), wrong)
+        given, laid_over = (_checked(upgraded(table, wrong), wrong) for table in (config, over or {}))
+        maker = _Maker(given, laid_over, registry or Registry.discover(), wrong)
         options = maker.options()
         source = maker.data()
         models = (maker.mmgrec("mmgrec", options.preset, maker.main()), *maker.compared())

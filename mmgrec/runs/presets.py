@@ -30,8 +30,13 @@ DEPARTURES: Mapping[str, Sections] = {
 
 PRESETS: dict[str, Sections] = {
     "recipe": {"decoder": {"num_beams": 100}},  # the rest of the recipe is the defaults of the classes
-    "no-features": {"decoder": {"num_beams": 100}, "quantizer": {"graph": {"item_graph_scale": [0.0]}}},
+    "no-features": {
+        "decoder": {"num_beams": 100},
+        "quantizer": {"graph": {"item_graph_scale": [0.0]}},
+        "memory": {"feature_weight": [0.0]},
+    },
     "paper": {
+        "memory": {"name": "none"},
         "quantizer": {
             "codebook_size": 128,
             "schedule": "alternating",
@@ -70,6 +75,7 @@ PRESETS: dict[str, Sections] = {
     },
 }
 PRESETS["published-code"] = {
+    "memory": {"name": "none"},
     "quantizer": {
         **PRESETS["paper"]["quantizer"],
         "schedule": "two-stage",

@@ -47,7 +47,6 @@ _BM3 = _points(  # a loss of cosines cannot bear L2; the last point is for dense
     ([128], [0.0], 0.2, 2, 0.3, 5e-3, 4096),
     names=("dim", "regularization", "modal_weight", "num_layers", "dropout", "learning_rate", "batch_size"),
 )
-_HYBRID = {"weight": [0.0, 0.5, 1.0, 2.0], "item_weight": [0.0, 4.0, 8.0, 16.0, 32.0], "candidates": 100}
 _GRAPH = ("graph.dim", "graph.temperature")
 _OWN = tuple(f"quantizer.{name}" for name in _GRAPH)
 _SIZES = ((64, 0.2), (128, 0.2), (64, 0.3))
@@ -57,7 +56,7 @@ _OVERALL: Table = {
     "models": {
         "mmgrec": {"name": "mmgrec", "preset": "recipe"},
         "mmgrec (no-features)": {"name": "mmgrec", "preset": "no-features"},
-        "mmgrec (hybrid)": {"name": "mmgrec", "preset": "recipe", "rescoring": _HYBRID},
+        "mmgrec (no memory)": {"name": "mmgrec", "preset": "recipe", "memory": {"name": "none"}},
         "mmgrec (stage 1)": {"name": "stage-1"},
         **_rows("mf", "lightgcn"),
         "mf (softmax)": {"name": "mf"},

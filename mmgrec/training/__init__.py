@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 from mmgrec._lazy import hand_out
 
 if TYPE_CHECKING:  # "as" says that the name is handed out
+    from mmgrec.training.calibration import calibrated as calibrated
+    from mmgrec.training.calibration import score_deviation as score_deviation
     from mmgrec.training.checkpoints import CheckpointFolder as CheckpointFolder
+    from mmgrec.training.folding import FoldIn as FoldIn
+    from mmgrec.training.folding import fold_in as fold_in
     from mmgrec.training.loop import Task as Task
     from mmgrec.training.loop import TrainingSettings as TrainingSettings
     from mmgrec.training.loop import train as train
@@ -15,7 +19,9 @@ else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
         {
+            "calibration": ["calibrated", "score_deviation"],
             "checkpoints": ["CheckpointFolder"],
+            "folding": ["FoldIn", "fold_in"],
             "loop": ["Task", "TrainingSettings", "train"],
             "randomness": ["seeded"],
             "validation": ["ValidationRecall"],

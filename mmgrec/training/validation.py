@@ -5,7 +5,7 @@ Results that are reported come from `mmgrec.evaluation`; this agrees with it (a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -63,6 +63,29 @@ class ValidationRecall:
             scores[seen_row, seen_item] = -torch.inf
             total += self._hits(scores.topk(self.top_k, dim=1).indices, row, item)
         return total / max(len(self), 1)
+
+    def of_sums(
+        self,
+        score: Callable[[Tensor], Tensor],
+        other: Callable[[Tensor], Tensor],
+        *,
+        scales: Sequence[float],
+    ) -> list[float]:
+        """Recall of ``score + scale * other`` for each scale; for an infinite one, of `other` alone.
+
+        Args:
+            score: as in `of_scores`.
+            other: the same of other scores.
+            scales: each is tried.
+        """
+        totals = [0.0] * len(scales)
+        for users, seen_row, seen_item, row, item in self._batches:
+            one, two = score(users), other(users)
+            one[seen_row, seen_item] = two[seen_row, seen_item] = -torch.inf
+            for place, scale in enumerate(scales):
+                both = two if scale == float("inf") else torch.add(one, two, alpha=scale) if scale else one
+                totals[place] += self._hits(both.topk(self.top_k, dim=1).indices, row, item)
+        return [total / max(len(self), 1) for total in totals]
 
     def of_items(self, recommend: Callable[[Tensor, Tensor], Tensor]) -> float:
         """Recall of ``recommend(users [B], seen [B, S]) -> items [B, K]`` (-1 = none)."""

@@ -34,6 +34,18 @@ def mmgrec_collision_resolvers(register: Register) -> None:
 
 
 @hookimpl
+def mmgrec_item_memories(register: Register) -> None:
+    home = "mmgrec_plugins.memories"
+    register(
+        "local-ridge",
+        f"{home}.local_ridge:LocalRidge",
+        summary="a ridge for each item over its nearest items, by users, features and order",
+    )
+    register("ease", f"{home}.ease:EASEMemory", summary="the strongest item-item weights of the closed form EASE")
+    register("none", "mmgrec.interfaces:NoMemory", summary="no memory: the generator alone")
+
+
+@hookimpl
 def mmgrec_positional_schemes(register: Register) -> None:
     home = "mmgrec_plugins.positions"
     register(
@@ -67,7 +79,9 @@ def mmgrec_recommenders(register: Register) -> None:
     register("popularity", f"{simple}.popularity:Popularity", summary="most training interactions first")
     register("itemknn", f"{simple}.itemknn:ItemKNN", summary="cosine neighbours of items, shrunk")
     register("ease", f"{simple}.ease:EASE", summary="closed-form linear item-item model")
-    register("item-memory", f"{simple}.item_memory:ItemMemory", summary="a ridge for each item over its nearest items")
+    register(
+        "item-memory", f"{simple}.item_memory:ItemMemoryAlone", summary="a ridge for each item over its nearest items"
+    )
     register("mf", f"{graph}.mf:MF", summary="matrix factorisation with the BPR loss")
     register("vbpr", f"{multimodal}.vbpr:VBPR", summary="matrix factorisation with features beside it (AAAI 2016)")
     register("graphsage", f"{graph}.graphsage:GraphSAGE", summary="weighted mean of neighbours (NeurIPS 2017)")

@@ -8,16 +8,16 @@ below them are not followed: an only child's probability is one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores
+from mmgrec.interfaces import Decoder, Exclusion, ItemScores, NodeScores, Stepper, TokenScores
 from mmgrec.recid import Trie
 from mmgrec_kernels.csr import sampled_products
-from mmgrec_plugins.decoders.leaves import best_items, forbidden_leaves
+from mmgrec_plugins.decoders.leaves import best_items, forbidden_leaves, leaf_bonus
 
 __all__ = ["Exact"]
 
@@ -28,9 +28,14 @@ class Exact(Decoder):
 
     max_beams: Annotated[int, Ge(1)] = 2**18  # users times leaves scored at a time: bounds memory
 
-    def decode(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+    adds_item_scores: ClassVar[bool] = True
+
+    def decode(
+        self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion, item_scores: ItemScores | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `mmgrec.interfaces.Decoder.decode`."""
         forbidden = forbidden_leaves(trie, exclusion)
+        added = None if item_scores is None else leaf_bonus(trie, item_scores, forbidden)
         allowed = (
             None if exclusion.allowed is None else exclusion.allowed.to(trie.leaf_item.device)[trie.leaf_item.long()]
         )
@@ -39,6 +44,9 @@ class Exact(Decoder):
         for low in range(0, trie.num_items, size):
             high = min(low + size, trie.num_items)
             score = _score(stepper, trie, low, high)
+            if added is not None:
+                user, at = torch.nonzero((added.node >= low) & (added.node < high), as_tuple=True)
+                score[user, added.node[user, at] - low] += added.value[user, at]
             if allowed is not None:
                 score = score.masked_fill(~allowed[low:high], -torch.inf)
             if forbidden.seen is not None:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
-from mmgrec.interfaces import Exclusion
+from mmgrec.interfaces import Exclusion, ItemScores
 from mmgrec.recid import Trie
-from mmgrec_kernels.beam_step import Forbidden, Level
+from mmgrec_kernels.beam_step import Bonus, Forbidden, Level
 
 # A trie's leaves -> the last allow-list and its prefix sums: batches share a list, and summing it costs O(num_items)
 _LAST: MutableMapping[Tensor, tuple[Tensor, Tensor]] = WeakIdKeyDictionary()
@@ -56,6 +56,41 @@ def forbidden_leaves(trie: Trie, exclusion: Exclusion, *, static: bool = False) 
     if static or bool((again & (leaf < trie.num_items)).any()):
         leaf = leaf.masked_fill(again, trie.num_items).sort(dim=1).values
     return Forbidden(seen=leaf, allowed_before=allowed_before)
+
+
+def leaf_bonus(trie: Trie, scores: ItemScores, forbidden: Forbidden) -> Bonus:
+    """What is added to leaves: `scores` in the order of the leaves, without those that may not be reached.
+
+    Its shapes are static, and no value is read by the host.
+    """
+    num_leaves = trie.num_items
+    scores = scores.to(trie.leaf_item.device)
+    leaf = trie.item_leaf[scores.item.clamp(min=0)].long()
+    away = scores.item < 0
+    if forbidden.allowed_before is not None:
+        away = away | (forbidden.allowed_before[leaf + 1] == forbidden.allowed_before[leaf])
+    if forbidden.seen is not None and forbidden.seen.shape[1]:
+        at = torch.searchsorted(forbidden.seen, leaf).clamp(max=forbidden.seen.shape[1] - 1)
+        away = away | (forbidden.seen.gather(1, at) == leaf)
+    leaf, order = leaf.masked_fill(away, num_leaves).sort(dim=1, stable=True)
+    return Bonus(node=leaf, value=scores.value.masked_fill(away, 0.0).gather(1, order))
+
+
+def bonus_at(trie: Trie, level: int, leaves: Bonus) -> Bonus:
+    """The bonus of a level's nodes: the greatest of the leaves below, which no leaf's total can exceed.
+
+    With V of a node so, the score ``log p + V`` of a prefix bounds from above the score of every item below it, and a
+    leaf's score is its own: what is added on the way is taken off again.
+    """
+    if level == trie.num_levels - 1 or not leaves.node.shape[1]:
+        return leaves
+    first_leaf = trie.first_leaf[level]
+    below = leaves.node < trie.num_items
+    node = torch.searchsorted(first_leaf, leaves.node.to(first_leaf.dtype), right=True) - 1
+    node = node.masked_fill(~below, trie.num_nodes(level))
+    run = F.pad((node[:, 1:] != node[:, :-1]).long().cumsum(1), (1, 0))  # leaves of one node side by side
+    best = torch.zeros_like(leaves.value).scatter_reduce(1, run, leaves.value, "amax")  # 0: leaves that none speaks of
+    return Bonus(node=node, value=best.gather(1, run))
 
 
 def _allowed_before(trie: Trie, allowed: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmgrec.errors import SettingsError
-from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores
+from mmgrec.interfaces import Decoder, Exclusion, ItemScores, NodeScores, Stepper, TokenScores
 from mmgrec.recid import Trie
 from mmgrec_plugins.decoders.leaves import best_items
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
@@ -31,7 +31,9 @@ class PublishedBeam(Decoder):
     trie: bool = False  # True: only existing prefixes
     unseen: bool = False  # True: lists are filled up from the other beams where a place was lost
 
-    def decode(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> tuple[Tensor, Tensor]:
+    def decode(
+        self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion, item_scores: ItemScores | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `mmgrec.interfaces.Decoder.decode`; lists may be shorter than they could be."""
         width = max(self.num_beams, top_k)
         if self.trie:

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from mmgrec.data import Dataset
 from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
-from mmgrec.training import Task, train
+from mmgrec.training import Task, calibrated, train
 from mmgrec_plugins.quantizers.autoencoder import AutoencoderSettings, ResidualAutoencoder, fit_autoencoder
 from mmgrec_plugins.representations.graph_encoder import EncoderFit, GraphEncoder
-from mmgrec_plugins.representations.joining import calibrated
 from mmgrec_plugins.representations.ranking import RankingTask
 
 __all__ = ["GraphRQVAE"]

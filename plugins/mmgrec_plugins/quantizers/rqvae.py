@@ -13,9 +13,9 @@ from mmgrec.data import Dataset
 from mmgrec.errors import DataError
 from mmgrec.generator import principal_axes
 from mmgrec.interfaces import Context, Quantization, Quantizer, Representations
+from mmgrec.training import calibrated
 from mmgrec_plugins.quantizers.autoencoder import AutoencoderSettings, fit_autoencoder
 from mmgrec_plugins.representations.graph_encoder import GraphEncoder
-from mmgrec_plugins.representations.joining import calibrated
 from mmgrec_plugins.representations.modalities import centred_features
 
 __all__ = ["RQVAE", "fused_features"]

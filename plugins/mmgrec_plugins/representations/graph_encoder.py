@@ -26,10 +26,10 @@ from torch import Tensor
 
 from mmgrec.data import Dataset
 from mmgrec.interfaces import CachedResult, Context, Representations
-from mmgrec.training import TrainingSettings, ValidationRecall, seeded
+from mmgrec.training import TrainingSettings, ValidationRecall, calibrated, seeded
 from mmgrec_plugins.representations.graph_network import GraphNetwork
 from mmgrec_plugins.representations.item_graph import joined_item_graph, modality_graphs, modality_weights
-from mmgrec_plugins.representations.joining import calibrated, joined
+from mmgrec_plugins.representations.joining import joined
 from mmgrec_plugins.representations.ranking import Best, Loss, RankingTask, best_of
 from mmgrec_plugins.representations.sparse import FixedMatrix
 

@@ -1,8 +1,8 @@
 """Several representations joined into one, in inner-product form, and made small and well-scaled.
 
 Members are put side by side, so that scores add, and folded to the best fit of the score matrix of a given rank; the
-weight of each is chosen by validation recall of what remains. Then one scalar by validation likelihood, so that the
-softmax of the scores is a distribution worth teaching.
+weight of each is chosen by validation recall of what remains. `mmgrec.training.calibrated` then makes the scores
+log-probabilities.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mmgrec.data import Dataset
 from mmgrec.interfaces import Representations
-from mmgrec.training import ValidationRecall
+from mmgrec.training import ValidationRecall, score_deviation
 
-__all__ = ["calibrated", "folded", "joined"]
+__all__ = ["folded", "joined"]
 
 _WEIGHTS = (0.0, 0.5, 1.0)  # the greatest is always one: only proportions matter
-_SAMPLE = 2000  # users that stand for all where a mean over users is needed
 
 
 def joined(
@@ -38,7 +36,7 @@ def joined(
     """
     if len(members) == 1:
         return folded(members[0], rank), (1.0,)
-    scaled = [Representations(user=member.user / _score_deviation(member), item=member.item) for member in members]
+    scaled = [Representations(user=member.user / score_deviation(member), item=member.item) for member in members]
     every = tuple(1.0 for _ in members)
     if not len(recall):
         return folded(_concat(scaled, every), rank), every
@@ -65,56 +63,6 @@ def folded(full: Representations, rank: int) -> Representations:
     basis = right[:rank].T  # Q_r
     user = torch.linalg.solve_triangular(lower.T, basis, upper=True)  # L'^-1 Q_r
     return Representations(user=(full.user.double() @ user).float(), item=(item.double() @ lower @ basis).float())
-
-
-def calibrated(given: Representations, data: Dataset, generator: torch.Generator) -> Representations:
-    """Both sides of equal deviation, and the user side times the scalar of highest validation likelihood.
-
-    The likelihood is that of validation items under the softmax over unseen items. Without validation items the scalar
-    is left at one deviation of scores per user.
-    """
-    scale = (given.user.std() / given.item.std().clamp_min(1e-12)).sqrt()
-    user, item = given.user / scale.clamp_min(1e-12), given.item * scale
-    users = data.valid.user_degree.nonzero().flatten()
-    if not users.numel():
-        balanced = Representations(user=user, item=item)
-        return Representations(user=user / _score_deviation(balanced), item=item)
-    users = users[torch.randperm(users.numel(), generator=generator)[:_SAMPLE].sort().values]
-    scores = user[users] @ item.T
-    row, seen = data.train.items_of(users)
-    scores[row, seen] = -torch.inf
-    row, wanted = data.valid.items_of(users)
-
-    def likelihood(log_factor: float) -> float:
-        tempered = scores * torch.tensor(log_factor).exp()
-        return float((tempered[row, wanted] - tempered.logsumexp(1)[row]).mean())
-
-    factor = _highest(likelihood, low=-5.0, high=5.0)
-    return Representations(user=user * torch.tensor(factor).exp(), item=item)
-
-
-def _highest(value: Callable[[float], float], *, low: float, high: float, steps: int = 24) -> float:
-    """Where a function of one peak is highest, by golden section."""
-    ratio = (5**0.5 - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    value_a, value_b = value(a), value(b)
-    for _ in range(steps):
-        if value_a < value_b:
-            low, a, value_a = a, b, value_b
-            b = low + ratio * (high - low)
-            value_b = value(b)
-        else:
-            high, b, value_b = b, a, value_a
-            a = high - ratio * (high - low)
-            value_a = value(a)
-    return (low + high) / 2
-
-
-def _score_deviation(given: Representations) -> Tensor:
-    """Standard deviation of a user's scores over items, root mean square over users; from second moments alone."""
-    item = given.item - given.item.mean(0)
-    covariance = item.T @ item / item.shape[0]
-    return ((given.user @ covariance) * given.user).sum(1).mean().clamp_min(1e-12).sqrt()
 
 
 def _concat(members: Sequence[Representations], weights: Sequence[float]) -> Representations:

@@ -11,8 +11,8 @@ from torch import Tensor
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Representations
 from mmgrec.synthetic import affinity, planted
-from mmgrec.training import ValidationRecall
-from mmgrec_plugins.representations.joining import calibrated, folded, joined
+from mmgrec.training import ValidationRecall, calibrated
+from mmgrec_plugins.representations.joining import folded, joined
 
 DATA = planted(num_users=150, num_items=60, mean_interactions=15, seed=4)
 

@@ -2,60 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Annotated, Any
+from dataclasses import dataclass, field, replace
 
 import torch
-from annotated_types import Ge, Gt
-from scipy import sparse
 from torch import Tensor
 
-from mmgrec.data import Dataset
-from mmgrec.generator import local_ridge_weights, unit_features
-from mmgrec.interfaces import Context, FittedRecommender, Recommender
-from mmgrec_plugins.recommenders.simple.item_sums import ItemSums
+from mmgrec.data import Dataset, Interactions
+from mmgrec.interfaces import Context, Exclusion, FittedRecommender, ItemWeights, Recommendations, Recommender
+from mmgrec.ranking import rank_items
+from mmgrec_plugins.memories.local_ridge import LocalRidge
 
-__all__ = ["ItemMemory"]
+__all__ = ["ItemMemoryAlone"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ItemMemory(Recommender):
+class ItemMemoryAlone(Recommender):
     """A user's score of an item is the sum of what each item of their history says for it.
 
-    Like EASE, but each item is explained by its nearest items alone, and features count beside common users.
+    Like EASE, but each item is explained by its nearest items alone, features count beside common users, and where
+    the order of histories is known, newer items count more. It is what mmgrec adds to its generator, by itself.
     """
 
-    neighbours: Annotated[int, Ge(1)] = 50  # n of each item
-    l2: Annotated[float, Gt(0)] = 20.0  # λ of each item's ridge
-    feature_weight: Annotated[float, Ge(0)] = 3.0  # β: as many common users are two items of equal features worth
+    ridge: LocalRidge = field(default_factory=LocalRidge)  # its `scale` is not read: here there is nothing beside it
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
-        tables = [data.features[name] for name in data.modalities if name in data.features]
-        weights = local_ridge_weights(
-            data.train,
-            unit_features(tables) if tables else None,
-            neighbours=self.neighbours,
-            l2=self.l2,
-            feature_weight=self.feature_weight,
-            device=context.device,
-        )
-        return FittedItemMemory(index=weights.index, weight=weights.weight, history=data.train)
+        def nothing(users: Tensor) -> Tensor:
+            return torch.zeros(users.numel(), data.num_items)
+
+        weights = replace(self.ridge, scale=(1.0,)).fit(data, nothing, context)
+        return FittedItemMemory(weights=weights, history=data.train)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedItemMemory(ItemSums):
+class FittedItemMemory(FittedRecommender):
     """The weights, and the histories that they are summed over."""
 
-    index: Tensor  # [num_items, n] int64, the items that speak for each
-    weight: Tensor  # [num_items, n] float32
+    weights: ItemWeights
+    history: Interactions
 
-    @cached_property
-    def speaks(self) -> Any:  # Any: scipy has no types
-        num_items, count = self.index.shape
-        rows = torch.arange(num_items).repeat_interleave(count)
-        entries = (self.weight.flatten().numpy(), (self.index.flatten().numpy(), rows.numpy()))
-        return sparse.csr_matrix(entries, shape=(num_items, num_items))
+    def with_history(self, history: Interactions) -> FittedItemMemory:
+        return replace(self, history=history)
+
+    def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
+        scores = torch.from_numpy(self.weights.rows(self.history, users).toarray())
+        return rank_items(users, scores, top_k=top_k, exclusion=exclusion)
 
     def state(self) -> dict[str, Tensor]:
-        return {"index": self.index, "weight": self.weight}
+        return {
+            "index": self.weights.index,
+            "weight": self.weights.weight,
+            "decay": torch.tensor(self.weights.decay, dtype=torch.float64),
+        }

@@ -12,8 +12,8 @@ from scipy import sparse
 from torch import Tensor
 
 from mmgrec.data import Dataset
-from mmgrec.memory import user_item
 from mmgrec.interfaces import Context, FittedRecommender, Recommender
+from mmgrec.memory import user_item
 from mmgrec_plugins.recommenders.simple.item_sums import ItemSums
 
 __all__ = ["ItemKNN"]

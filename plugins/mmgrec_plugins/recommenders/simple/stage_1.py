@@ -6,10 +6,11 @@ that with the same seed and settings the representations are MMGRec's own, bit f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mmgrec.data import Dataset
+from mmgrec.data import Dataset, Interactions
 from mmgrec.interfaces import Context, FittedRecommender, Recommender
+from mmgrec.training import FoldIn, fold_in
 from mmgrec_plugins.recommenders.graph.factors import FittedFactors
 from mmgrec_plugins.representations.graph_encoder import GraphEncoder
 
@@ -23,4 +24,18 @@ class Stage1(Recommender):
     graph: GraphEncoder = field(default_factory=GraphEncoder)
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
-        return FittedFactors(representations=self.graph.fit(data, context.within("quantizer")))
+        given = self.graph.fit(data, context.within("quantizer"))
+        fold, representations = fold_in(given, data, context.within("folding"))
+        return FittedStage1(representations=representations, fold=fold, history=data.train)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedStage1(FittedFactors):
+    """The representations, and how a user's follows from their history."""
+
+    fold: FoldIn
+    history: Interactions
+
+    def with_history(self, history: Interactions) -> FittedStage1:
+        moved = self.fold.moved(self.representations, self.history, history)
+        return replace(self, representations=moved, history=history)

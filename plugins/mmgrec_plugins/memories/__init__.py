@@ -1,0 +1,1 @@
+"""Item memories: which items of a history speak for which others, beside the generator."""
