@@ -1,7 +1,8 @@
 """Settings that earlier versions wrote, said as this one says them.
 
 At first there was no item memory, and candidates could be ranked anew after the search (``rescoring``). A
-configuration with that table means a generator without a memory.
+configuration with that table means a generator without a memory, and a stage 1 whose choices are all trained to their
+ends.
 """
 
 from __future__ import annotations
@@ -49,4 +50,8 @@ def _without(config: Settings, where: str, problems: list[Problem]) -> dict[str,
             )
         )
     table.setdefault("memory", {"name": "none"})
+    quantizer = table.get("quantizer")
+    graph = quantizer.get("graph") if isinstance(quantizer, Mapping) else None
+    if isinstance(quantizer, Mapping) and isinstance(graph, Mapping):
+        table["quantizer"] = {**quantizer, "graph": {"rungs": [], **graph}}
     return table

@@ -23,6 +23,7 @@ from mmgrec.interfaces import Context, DatasetSource, Metric, Recommender, Repor
 from mmgrec.registry import Registry
 from mmgrec.runs.earlier import upgraded
 from mmgrec.settings import Setting, Settings, build, describe, merge, plain
+from mmgrec.with_memory import WithMemory
 
 __all__ = ["METRICS", "PARTS", "SECTIONS", "VALUES", "Experiment", "Model", "Options", "load_data"]
 
@@ -63,10 +64,13 @@ class Model:
     label: str
     plugin: str  # the recommender's name
     recommender: Recommender
-    parts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of MMGRec: part -> plugin's name
+    parts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # part -> plugin's name; a rival's: its memory
 
     def values(self) -> dict[str, Any]:  # Any: TOML
         """All settings, defaults spelt out."""
+        if isinstance(self.recommender, WithMemory):
+            memory = {"name": self.parts["memory"], **plain(self.recommender.memory)}
+            return {**plain(self.recommender.base), "memory": memory}
         table = plain(self.recommender)
         return {key: {"name": self.parts[key], **value} if key in self.parts else value for key, value in table.items()}
 
@@ -144,7 +148,11 @@ class Experiment:
             value = getattr(own, part)
             sections[part] = describe(type(value), over=value)
         for row in self.baselines:
-            sections[f"baselines.{row.label}"] = describe(type(row.recommender), over=row.recommender)
+            rival = row.recommender
+            if isinstance(rival, WithMemory):
+                sections[f"baselines.{row.label}.memory"] = describe(type(rival.memory), over=rival.memory)
+                rival = rival.base
+            sections[f"baselines.{row.label}"] = describe(type(rival), over=rival)
         return sections
 
 
@@ -242,9 +250,16 @@ class _Maker:
                     )
                 )
                 continue
+            memory = values.pop("memory", None)
             part = self.plugin("recommender", name, values, f"baselines.{label}")
+            parts: dict[str, str] = {}
+            if isinstance(memory, Mapping):
+                parts["memory"] = str(memory.get("name", PARTS["memory"]))
+                own = {key: value for key, value in memory.items() if key != "name"}
+                beside = self.plugin("memory", parts["memory"], own, f"baselines.{label}.memory")
+                part = None if part is None or beside is None else WithMemory(base=part, memory=beside)
             if part is not None:
-                models.append(Model(label=label, plugin=name, recommender=cast(Recommender, part)))
+                models.append(Model(label=label, plugin=name, recommender=cast(Recommender, part), parts=parts))
         return models
 
     def mmgrec(self, label: str, preset: str, sections: Mapping[str, Any]) -> Model | None:

@@ -67,8 +67,13 @@ def _checked_type(hint: Any) -> Any:  # Any: a type expression
         return Annotated[union, BeforeValidator(_none)] if type(None) in arguments else union
     if origin is tuple:
         inner = tuple(element if element is Ellipsis else _checked_type(element) for element in arguments)
-        return Annotated[tuple[inner], Strict(False)]  # type: ignore[valid-type]  # made at run time
+        return Annotated[tuple[inner], Strict(False), BeforeValidator(_several)]  # type: ignore[valid-type]  # at run time
     return hint
+
+
+def _several(value: object) -> object:
+    """A number where several may stand: it alone."""
+    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _none(value: object) -> object:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
-from mmgrec.interfaces import DatasetSource, Recommender
+from mmgrec.interfaces import DatasetSource
 from mmgrec.registry import Registry
 from mmgrec.runs import METRICS, PARTS, VALUES, Experiment, Model
 from mmgrec.settings import Settings, build
+from mmgrec.with_memory import WithMemory
 
 __all__ = ["COMMON", "Point", "Row", "StudyData", "StudyOptions", "model_of", "model_values"]
 
@@ -79,8 +80,19 @@ def model_of(label: str, table: Settings, registry: Registry) -> Model:
     if plugin == "mmgrec":
         own = Experiment.of(values, registry=registry).models[0]
         return dataclasses.replace(own, label=label)
-    recommender: object = build(registry.load("recommender", plugin), values)
-    return Model(label=label, plugin=plugin, recommender=cast(Recommender, recommender))
+    memory = values.pop("memory", None)
+    recommender: Any = build(registry.load("recommender", plugin), values)
+    if not isinstance(memory, Mapping):
+        return Model(label=label, plugin=plugin, recommender=recommender)
+    name = str(memory.get("name", PARTS["memory"]))
+    its_own = {key: value for key, value in memory.items() if key != "name"}
+    beside: Any = build(registry.load("memory", name), its_own, "memory")
+    return Model(
+        label=label,
+        plugin=plugin,
+        recommender=WithMemory(base=recommender, memory=beside),
+        parts={"memory": name},
+    )
 
 
 def model_values(model: Model) -> Table:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Representations
 
-__all__ = ["calibrated", "score_deviation"]
+__all__ = ["calibrated", "likeliest_factor", "score_deviation"]
 
 _SAMPLE = 2000  # users that stand for all where a mean over users is needed
 
@@ -23,22 +23,39 @@ def calibrated(given: Representations, data: Dataset, generator: torch.Generator
     """
     scale = (given.user.std() / given.item.std().clamp_min(1e-12)).sqrt()
     user, item = given.user / scale.clamp_min(1e-12), given.item * scale
-    users = data.valid.user_degree.nonzero().flatten()
-    if not users.numel():
+    if not len(data.valid):
         balanced = Representations(user=user, item=item)
         return Representations(user=user / score_deviation(balanced), item=item)
+    return Representations(user=user * likeliest_factor(lambda users: user[users] @ item.T, data, generator), item=item)
+
+
+def likeliest_factor(scores: Callable[[Tensor], Tensor], data: Dataset, generator: torch.Generator) -> float:
+    """The scalar on scores by which validation items are likeliest under their softmax over unseen items.
+
+    Args:
+        scores: users ``[B]`` to ``[B, num_items]`` float32.
+        data: train and valid are used.
+        generator: draws the sample of users.
+
+    Returns:
+        1 without validation items.
+    """
+    users = data.valid.user_degree.nonzero().flatten()
+    if not users.numel():
+        return 1.0
     users = users[torch.randperm(users.numel(), generator=generator)[:_SAMPLE].sort().values]
-    scores = user[users] @ item.T
+    table = scores(users)
     row, seen = data.train.items_of(users)
-    scores[row, seen] = -torch.inf
+    table[row, seen] = -torch.inf
     row, wanted = data.valid.items_of(users)
+    named = table[row, wanted].isfinite()  # some recommenders have no score for some items
+    row, wanted = row[named], wanted[named]
 
     def likelihood(log_factor: float) -> float:
-        tempered = scores * torch.tensor(log_factor).exp()
+        tempered = table * torch.tensor(log_factor).exp()
         return float((tempered[row, wanted] - tempered.logsumexp(1)[row]).mean())
 
-    factor = _highest(likelihood, low=-5.0, high=5.0)
-    return Representations(user=user * torch.tensor(factor).exp(), item=item)
+    return float(torch.tensor(_highest(likelihood, low=-5.0, high=5.0)).exp())
 
 
 def _highest(value: Callable[[float], float], *, low: float, high: float, steps: int = 24) -> float:

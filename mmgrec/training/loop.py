@@ -25,7 +25,7 @@ from mmgrec.storage import Meta, Tensors
 from mmgrec.training.checkpoints import CheckpointFolder
 from mmgrec.training.randomness import seeded
 
-__all__ = ["Task", "TrainingSettings", "train"]
+__all__ = ["Task", "Training", "TrainingSettings", "train"]
 
 Batch = TypeVar("Batch")
 History = list[dict[str, float]]
@@ -102,43 +102,89 @@ def train(task: Task[Batch], settings: TrainingSettings, context: Context, stage
     Returns:
         One row an epoch: ``epoch``, mean losses, ``score`` where validated, ``seconds``.
     """
-    context = context.within(stage)
-    store = None if context.checkpoints is None else CheckpointFolder(root=context.checkpoints)
-    optimizer = _make_optimizer(task.parameter_groups(), settings)
-    state = _State()
-    checkpoint = None if store is None else store.latest(context.reporter.warn)
-    if checkpoint is not None:
-        _restore(checkpoint, task.module, optimizer, state)
-        context.reporter.note(f"{stage}: continuing after epoch {state.epoch}")
-    context.reporter.begin(stage, settings.epochs)
-    if checkpoint is None:
-        _judge(task, state, settings)
-    saved_at = time.monotonic()
-    warned = False
-    while state.epoch < settings.epochs and not state.finished:
-        row = _epoch(task, optimizer, settings, state.epoch, context)
-        state.epoch += 1
-        if not math.isfinite(row.get("loss", 0.0)) and not warned:
-            warned = True
-            context.reporter.warn(f"{stage}: the loss is no number in epoch {state.epoch}; lower the learning rate")
-        if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
-            score = _judge(task, state, settings)
-            if score is not None:
-                row["score"] = score
-        state.history.append(row)
-        context.reporter.update(stage, state.epoch, row)
-        if store is not None and time.monotonic() - saved_at >= settings.checkpoint_seconds:
-            _save(store, task.module, optimizer, state)
-            saved_at = time.monotonic()
-    if store is not None and not (checkpoint is not None and checkpoint[1]["finished"]):
-        state.finished = True
-        _save(store, task.module, optimizer, state)
-    if state.best:
-        task.module.load_state_dict(state.best)
-    task.module.eval()  # also where everything came from a checkpoint
-    facts = {"best_epoch": float(state.best_epoch)} | ({"score": state.best_score} if state.best else {})
-    context.reporter.end(stage, facts)
-    return state.history
+    training = Training(task, settings, context, stage)
+    training.advance(settings.epochs)
+    return training.finish()
+
+
+class Training(Generic[Batch]):
+    """A training that can be stopped on the way and go on, for races between several; `train` goes to its end at once.
+
+    However often it was stopped, or killed and begun again where there are checkpoints, the result is the same.
+    """
+
+    def __init__(self, task: Task[Batch], settings: TrainingSettings, context: Context, stage: str) -> None:
+        self.task, self.settings, self.stage = task, settings, stage
+        self._context = context = context.within(stage)
+        self._store = None if context.checkpoints is None else CheckpointFolder(root=context.checkpoints)
+        self._optimizer = _make_optimizer(task.parameter_groups(), settings)
+        self._state = _State()
+        self._warned = False
+        checkpoint = None if self._store is None else self._store.latest(context.reporter.warn)
+        if checkpoint is not None:
+            _restore(checkpoint, task.module, self._optimizer, self._state)
+            context.reporter.note(f"{stage}: continuing after epoch {self._state.epoch}")
+        self._ended = checkpoint is not None and bool(checkpoint[1]["finished"])
+        context.reporter.begin(stage, settings.epochs)
+        if checkpoint is None:
+            _judge(task, self._state, settings)
+        self._saved_at = time.monotonic()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._state.epoch
+
+    def score(self, *, epoch: int) -> float:
+        """The best validation score up to an epoch; -inf without any."""
+        rows = [row for row in self._state.history if row["epoch"] <= epoch]
+        return max((row["score"] for row in rows if "score" in row), default=-math.inf)
+
+    def advance(self, epoch: int) -> None:
+        """Train to the end of an epoch, or to the end of all."""
+        state, context, settings = self._state, self._context, self.settings
+        while state.epoch < min(epoch, settings.epochs) and not state.finished:
+            row = _epoch(self.task, self._optimizer, settings, state.epoch, context)
+            state.epoch += 1
+            if not math.isfinite(row.get("loss", 0.0)) and not self._warned:
+                self._warned = True
+                context.reporter.warn(
+                    f"{self.stage}: the loss is no number in epoch {state.epoch}; lower the learning rate"
+                )
+            if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
+                score = _judge(self.task, state, settings)
+                if score is not None:
+                    row["score"] = score
+            state.history.append(row)
+            context.reporter.update(self.stage, state.epoch, row)
+            if self._store is not None and time.monotonic() - self._saved_at >= settings.checkpoint_seconds:
+                self.save()
+        self.task.module.eval()  # also where everything came from a checkpoint
+
+    def save(self) -> None:
+        """Write where it stands to the checkpoint folder, if there is one."""
+        if self._store is not None:
+            _save(self._store, self.task.module, self._optimizer, self._state)
+            self._saved_at = time.monotonic()
+
+    def drop(self) -> None:
+        """Leave it where it is: it lost a race."""
+        if not self._ended:
+            self.save()
+        self._context.reporter.end(self.stage, {"best_epoch": float(self._state.best_epoch)})
+
+    def finish(self) -> History:
+        """Call it trained, with the best validated weights in the module."""
+        state = self._state
+        if self._store is not None and not self._ended:
+            state.finished = True
+            self.save()
+        if state.best:
+            self.task.module.load_state_dict(state.best)
+        self.task.module.eval()
+        facts = {"best_epoch": float(state.best_epoch)} | ({"score": state.best_score} if state.best else {})
+        self._context.reporter.end(self.stage, facts)
+        return state.history
 
 
 def _epoch(

@@ -76,7 +76,7 @@ class GraphRQVAE(Quantizer):
             generator=context.generator("autoencoder"),
         ).to(context.device)
         task = _AlternatingTask(ranking, autoencoder, context.generator("codebooks"))
-        train(task, graph.training(), context, "graph-rqvae")
+        train(task, graph.training(data), context, "graph-rqvae")
         if not autoencoder.codebooks.any():  # the best epoch came before the first turn of the autoencoder
             autoencoder.start(ranking.representations().item.to(context.device), context.generator("codebooks"))
         placed = fit.with_cold_items(ranking.representations())

@@ -10,7 +10,8 @@ Decisions:
 - Ranking losses: `bpr`, or `softmax` over cosines with temperature and negatives shared by the batch. With several,
   each is a member of its own and they are joined in inner-product form (see `joining`). The softmax has a member for
   each depth in `softmax_layers`: one without user-item convolution errs elsewhere than one with it.
-- A choice that is left open (several values in a tuple) is made by validation recall.
+- A choice that is left open (several values in a tuple) is made by validation recall: the choices of a member race, and
+  after some epochs the worse half of them is left. A member that adds nothing to those before it is left then too.
 - Items without a training interaction get their vectors from the items that their features resemble.
 """
 
@@ -30,10 +31,12 @@ from mmgrec.training import TrainingSettings, ValidationRecall, calibrated, seed
 from mmgrec_plugins.representations.graph_network import GraphNetwork
 from mmgrec_plugins.representations.item_graph import joined_item_graph, modality_graphs, modality_weights
 from mmgrec_plugins.representations.joining import joined
-from mmgrec_plugins.representations.ranking import Best, Loss, RankingTask, best_of
+from mmgrec_plugins.representations.ranking import Best, Loss, RankingTask, raced
 from mmgrec_plugins.representations.sparse import FixedMatrix
 
 __all__ = ["EncoderFit", "GraphEncoder", "place_cold_items"]
+
+_SMALL_BATCH, _LARGE_BATCH = 4096, 8192  # edges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +53,16 @@ class GraphEncoder:
     item_graph_scale: Annotated[tuple[float, ...], MinLen(1)] = (1.0,)  # s with bpr; with softmax half of the first
     num_neighbors: Annotated[int, Ge(1)] = 10  # of an item in a modality's graph
     regularization: Annotated[tuple[float, ...], MinLen(1)] = (3e-3, 1e-2)  # L2 with bpr; several: by validation
-    temperature: Annotated[float, Gt(0)] = 0.2  # of the softmax
+    temperature: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.2, 0.15, 0.3)  # softmax; by validation
     num_negatives: Annotated[int, Ge(1)] = 500  # of the softmax, shared by a batch
     rank: Annotated[int, Ge(0)] = (
         128  # members together are folded to at most this many dimensions; 0: left as they are
     )
     sharpness: Annotated[float, Gt(0)] = 1.0  # factor on the scores after calibration
-    batch_size: Annotated[int, Ge(1)] = 4096  # edges
+    batch_size: Annotated[int, Ge(0)] = 0  # edges; 0: a sixteenth of all, from 4,096 to 8,192
     epochs: Annotated[int, Ge(0)] = 300
-    learning_rate: Annotated[float, Gt(0)] = 5e-3
+    learning_rate: Annotated[float, Gt(0)] = 5e-3  # at 4,096 edges; with batch_size 0 it grows as the batch's root
+    rungs: tuple[Annotated[int, Ge(1)], ...] = (20, 60)  # epochs after which the worse half of the choices is left
     patience: Annotated[int, Ge(1)] = 6  # validations
     validate_every: Annotated[int, Ge(1)] = 5  # epochs
     validation_users: Annotated[int, Ge(1)] = 10_000  # at most, a seeded sample
@@ -72,11 +76,16 @@ class GraphEncoder:
         groups, _ = context.get_or_make(self, fitted)
         return Representations(**groups["representations"])
 
-    def training(self) -> TrainingSettings:
+    def batch_of(self, data: Dataset) -> int:
+        """Edges of a batch."""
+        return self.batch_size or min(max(-(-len(data.train) // 16), _SMALL_BATCH), _LARGE_BATCH)
+
+    def training(self, data: Dataset) -> TrainingSettings:
         """The settings of the one training loop."""
+        growth = 1.0 if self.batch_size else (self.batch_of(data) / _SMALL_BATCH) ** 0.5
         return TrainingSettings(
             epochs=self.epochs,
-            learning_rate=self.learning_rate,
+            learning_rate=self.learning_rate * growth,
             patience=self.patience,
             validate_every=self.validate_every,
         )
@@ -107,46 +116,74 @@ class EncoderFit:
     def representations(self) -> Representations:
         """All members, trained, joined and calibrated."""
         encoder, reporter = self.encoder, self.context.reporter
-        names, members = [], []
+        members: dict[str, Representations] = {}
         for loss in encoder.losses:
             for layers in encoder.softmax_layers if loss == "softmax" else (encoder.num_layers,):
-                names.append(f"{loss}-{layers}")
-                members.append(self.member(loss, layers))
-        dim = sum(member.dim for member in members)
-        small, weights = joined(members, self.recall, rank=encoder.rank or dim)
+                found = self.member(loss, layers, beside=tuple(members.values()))
+                if found is not None:
+                    members[f"{loss}-{layers}"] = found
+        small, weights = self._joined(*members.values())
         if len(members) > 1:
-            reporter.note(f"members joined by validation: {dict(zip(names, weights, strict=True))}")
+            reporter.note(f"members joined by validation: {dict(zip(members, weights, strict=True))}")
         result = calibrated(self.with_cold_items(small), self.data, self.context.generator("calibration"))
         value = self.recall.of_scores(lambda users: result.user[users] @ result.item.T)
         reporter.note(f"representations: {result.dim} dimensions, recall@10 {value:.4f} on validation")
         return Representations(user=result.user * encoder.sharpness, item=result.item)
 
-    def member(self, loss: Loss, num_layers: int) -> Representations:
-        """By one loss at one depth; validation chooses the regularization, then the scale of the item graph."""
+    def _joined(self, *members: Representations) -> tuple[Representations, tuple[float, ...]]:
+        rank = self.encoder.rank or sum(member.dim for member in members)
+        return joined(members, self.recall, rank=rank)
+
+    def member(
+        self, loss: Loss, num_layers: int, *, beside: tuple[Representations, ...] = ()
+    ) -> Representations | None:
+        """By one loss at one depth; validation chooses what is left open, then the scale of the item graph.
+
+        Args:
+            loss: of the member.
+            num_layers: its depth.
+            beside: members before it.
+
+        Returns:
+            None where the member would add nothing to those before it.
+        """
         encoder = self.encoder
 
-        def best(choices: list[tuple[float, float]]) -> Best:
-            tasks = (
-                (
-                    f"softmax-{num_layers}" if loss == "softmax" else f"bpr-{strength:g}-{scale:g}",
-                    self.task(loss, regularization=strength, scale=scale, num_layers=num_layers),
+        def name(value: float, scale: float) -> str:  # part of the random streams' names
+            if loss == "bpr":
+                return f"bpr-{value:g}-{scale:g}"
+            return f"softmax-{num_layers}" + (f"-{value:g}" if len(encoder.temperature) > 1 else "")
+
+        def wanted(found: Representations) -> bool:
+            return not beside or not len(self.recall) or self._joined(*beside, found)[1][-1] > 0
+
+        def best(choices: list[tuple[float, float]], wanted: Callable[[Representations], bool] | None) -> Best | None:
+            tasks = {
+                name(value, scale): self.task(
+                    loss, regularization=value, temperature=value, scale=scale, num_layers=num_layers
                 )
-                for strength, scale in choices
-            )
-            return best_of(tasks, encoder.training(), self.context, "graph")
+                for value, scale in choices
+            }
+            settings = encoder.training(self.data)
+            return raced(tasks, settings, self.context, "graph", rungs=encoder.rungs, wanted=wanted)
 
         first, *others = encoder.item_graph_scale
-        if loss == "softmax":  # it has no regularization
-            return best([(0.0, first)]).representations
-        strongest = best([(strength, first) for strength in encoder.regularization])
-        if not others or self.item_graph is None:
-            return strongest.representations
-        strength = encoder.regularization[strongest.place]
-        other = best([(strength, scale) for scale in others])
+        values = encoder.temperature if loss == "softmax" else encoder.regularization
+        strongest = best([(value, first) for value in values], wanted)
+        if strongest is None or loss == "softmax" or not others or self.item_graph is None:
+            return None if strongest is None else strongest.representations
+        other = best([(values[strongest.place], scale) for scale in others], None)
+        assert other is not None
         return max(strongest, other, key=lambda candidate: candidate.score).representations
 
     def task(
-        self, loss: Loss, *, regularization: float, scale: float | None = None, num_layers: int | None = None
+        self,
+        loss: Loss,
+        *,
+        regularization: float = 0.0,
+        temperature: float = 1.0,
+        scale: float | None = None,
+        num_layers: int | None = None,
     ) -> RankingTask:
         """One member, ready to be trained; item graph and layers by default the first of the settings."""
         encoder = self.encoder
@@ -169,10 +206,10 @@ class EncoderFit:
             network.to(self.context.device),
             self.data,
             loss=loss,
-            regularization=regularization,
-            temperature=encoder.temperature,
+            regularization=regularization,  # not read by the softmax
+            temperature=temperature,  # not read by BPR
             num_negatives=encoder.num_negatives,
-            batch_size=encoder.batch_size,
+            batch_size=encoder.batch_of(self.data),
             recall=self.recall,
         )
 

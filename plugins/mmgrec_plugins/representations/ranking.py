@@ -7,7 +7,7 @@ writes `forward`, and has sampling, losses, validation and early stopping from `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, Representations
-from mmgrec.training import Task, TrainingSettings, ValidationRecall, train
+from mmgrec.training import Task, Training, TrainingSettings, ValidationRecall, train
 
-__all__ = ["Best", "EdgeBatch", "Loss", "RankingNetwork", "RankingTask", "best_of"]
+__all__ = ["Best", "EdgeBatch", "Loss", "RankingNetwork", "RankingTask", "best_of", "raced"]
 
 Loss = Literal["bpr", "softmax"]
 
@@ -166,3 +166,60 @@ def best_of(tasks: Iterable[tuple[str, RankingTask]], settings: TrainingSettings
         f"{stage}: {names[best.place]}, recall@10 {best.score:.4f} on validation, best of {len(names)}"
     )
     return best
+
+
+def raced(
+    tasks: Mapping[str, RankingTask],
+    settings: TrainingSettings,
+    context: Context,
+    stage: str,
+    *,
+    rungs: tuple[int, ...],
+    wanted: Callable[[Representations], bool] | None = None,
+) -> Best | None:
+    """Successive halving: all named tasks are trained to the first rung, the better half to the next, one to its end.
+
+    What decides is the best validation recall up to the rung (ties: the first). A race that was killed goes on where
+    its checkpoints are, to the same end.
+
+    Args:
+        tasks: with the same validation users.
+        settings: of each training.
+        context: for what is drawn, and for checkpoints.
+        stage: shown in reports; part of the random streams' names.
+        rungs: epochs, ascending.
+        wanted: asked at the last rung with what the first of the race says then: False ends it without a winner.
+
+    Returns:
+        The winner; None where it was not wanted.
+    """
+    names = list(tasks)
+    trainings = {name: Training(tasks[name], settings, context, f"{stage}-{name}") for name in names}
+    alive = names
+    if not rungs:  # no race: all go to their ends
+        for name in names:
+            trainings[name].advance(settings.epochs)
+        alive = sorted(names, key=lambda name: -trainings[name].score(epoch=settings.epochs))
+    for rung in rungs:
+        for name in alive:
+            trainings[name].advance(rung)
+        ranking = sorted(alive, key=lambda name: -trainings[name].score(epoch=rung))
+        for name in ranking[-(-len(ranking) // 2) :]:
+            trainings[name].drop()
+        alive = ranking[: -(-len(ranking) // 2)]
+    for name in alive[1:]:
+        trainings[name].drop()
+    winner = alive[0]
+    training, task = trainings[winner], tasks[winner]
+    if wanted is not None and rungs and training.epoch <= rungs[-1] and not wanted(task.representations()):
+        training.drop()
+        context.reporter.note(f"{stage}: {winner} is left at epoch {training.epoch}, as it adds nothing to the others")
+        return None
+    training.advance(settings.epochs)
+    training.finish()
+    score = task.validate() or 0.0
+    if len(names) > 1:
+        context.reporter.note(
+            f"{stage}: {winner}, recall@10 {score:.4f} on validation, first of {len(names)} in a race"
+        )
+    return Best(place=names.index(winner), score=score, representations=task.representations())

@@ -1,0 +1,81 @@
+"""Any recommender with an item memory beside it: the honest control for what the memory gives to MMGRec.
+
+A row of a run or a study gets one by its settings (``memory = {name = "local-ridge"}``). The recommender is fitted as
+ever; its scores of all items are made comparable with log-probabilities, and the memory's are added to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mmgrec.data import Dataset, Interactions
+from mmgrec.interfaces import (
+    Context,
+    Exclusion,
+    FittedRecommender,
+    ItemMemory,
+    ItemWeights,
+    Recommendations,
+    Recommender,
+    no_exclusion,
+)
+from mmgrec.ranking import rank_items
+from mmgrec.training import likeliest_factor
+
+__all__ = ["WithMemory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithMemory(Recommender):
+    """Ranks all items by ``factor * score + sum_j B_ji`` over the items j of the history."""
+
+    base: Recommender
+    memory: ItemMemory
+
+    def fit(self, data: Dataset, context: Context) -> FittedRecommender:
+        fitted = self.base.fit(data, context)
+
+        def scores(users: Tensor) -> Tensor:
+            return _all_scores(fitted, users, data.num_items)
+
+        factor = likeliest_factor(scores, data, context.generator("calibration"))
+        weights = self.memory.fit(data, lambda users: scores(users) * factor, context.within("memory"))
+        return FittedWithMemory(base=fitted, factor=factor, weights=weights, history=data.train)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedWithMemory(FittedRecommender):
+    """The fitted recommender and the memory's weights."""
+
+    base: FittedRecommender
+    factor: float  # on the recommender's scores
+    weights: ItemWeights
+    history: Interactions
+
+    def with_history(self, history: Interactions) -> FittedWithMemory:
+        return replace(self, base=self.base.with_history(history), history=history)
+
+    def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
+        scores = _all_scores(self.base, users, self.weights.num_items) * self.factor
+        scores += torch.from_numpy(self.weights.rows(self.history, users).toarray())
+        return rank_items(users, scores, top_k=top_k, exclusion=exclusion)
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            **{f"base.{name}": value for name, value in self.base.state().items()},
+            "factor": torch.tensor(self.factor, dtype=torch.float64),
+            "memory.index": self.weights.index,
+            "memory.weight": self.weights.weight,
+            "memory.decay": torch.tensor(self.weights.decay, dtype=torch.float64),
+        }
+
+
+def _all_scores(fitted: FittedRecommender, users: Tensor, num_items: int) -> Tensor:
+    """``[B, num_items]`` float32; -inf where the recommender never names an item."""
+    lists = fitted.recommend(users, top_k=num_items, exclusion=no_exclusion(users.numel()))
+    scores = torch.full((users.numel(), num_items + 1), -torch.inf)
+    scores.scatter_(1, torch.where(lists.item < 0, num_items, lists.item), lists.score)
+    return scores[:, :num_items].contiguous()
