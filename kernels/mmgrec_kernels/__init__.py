@@ -6,13 +6,14 @@ Each operation is a folder: the public function, ``reference.py`` (the definitio
 
 from __future__ import annotations
 
-from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree
+from mmgrec_kernels.beam_step import Beams, Bonus, Forbidden, Level, beam_step_tokens, beam_step_tree
 from mmgrec_kernels.implementations import Impl
 from mmgrec_kernels.relation_attention import relation_attention
 from mmgrec_kernels.residual_lookup import Lookup, nearest_codeword, residual_lookup
 
 __all__ = [
     "Beams",
+    "Bonus",
     "Forbidden",
     "Impl",
     "Level",

@@ -1,6 +1,7 @@
 """A beam step by hand, and its fast form against its definition in float64."""
 
 import functools
+import math
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgrec_kernels.beam_step import Beams, Forbidden, Level, beam_step_tokens, beam_step_tree, checks
+from mmgrec_kernels.beam_step import Beams, Bonus, Forbidden, Level, beam_step_tokens, beam_step_tree, checks
 
 INF = float("inf")
 IMPLS = ["auto", "reference"]
@@ -145,6 +146,70 @@ def test_at_the_last_level_the_seen_leaves_themselves_are_forbidden(impl: str) -
     assert beams.token.tolist() == [[0, 0, 2, 0, 0]]
 
 
+HALF = [
+    [0.5, 0.3, 0.2],
+    [0.5, 0.3, 0.2],
+]  # nodes 2, 3, 4 under beam 0, and 0, 1 under beam 1 (its token 1 leads nowhere)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_bonus_is_added_to_its_node_and_the_softmax_does_not_know_it(impl: str) -> None:
+    bonus = Bonus(node=torch.tensor([[1, 3, 5]]), value=torch.tensor([[1.0, -1.0, 50.0]]))
+    beams = _tokens(HALF, [0.0, -1.0], impl, num_beams=5, bonus=bonus)
+    wanted = {0: math.log(0.5) - 1, 1: math.log(0.2), 2: math.log(0.5), 3: math.log(0.3) - 1, 4: math.log(0.2)}
+    assert dict(zip(beams.node[0].tolist(), beams.score[0].tolist(), strict=True)) == pytest.approx(wanted)
+    assert (beams.score - bonus.of(beams.node))[0].sum().item() == pytest.approx(sum(wanted.values()))
+    tree = beam_step_tree(
+        torch.zeros(1, 2, 4), torch.zeros(5, 4), torch.zeros(5), torch.zeros(1, 2), BOTH, INNER,
+        num_beams=5, bonus=bonus, impl=impl,
+    )  # fmt: skip
+    assert tree.node.tolist() == [[1, 0, 2, 4, 3]]
+    half, third = math.log(1 / 2), math.log(1 / 3)
+    assert tree.score[0].tolist() == pytest.approx([half + 1, half, third, third, third - 1])
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_bonus_breaks_ties_and_makes_them(impl: str) -> None:
+    even, value = [[0.25, 0.25, 0.5]] * 2, torch.tensor([[math.log(2), math.log(2), 0.0, 0.0]])
+    bonus = Bonus(node=torch.tensor([[3, 3, 4, 4]]), value=value)  # a node that stands twice counts once
+    assert _tokens(even, [0.0, 0.0], impl, num_beams=5, bonus=bonus).node.tolist() == [[1, 3, 4, 0, 2]]
+    assert _tokens(even, [0.0, 0.0], impl, num_beams=2, bonus=bonus).node.tolist() == [[1, 3]]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_bonus_brings_no_forbidden_node_back(impl: str) -> None:
+    bonus = Bonus(node=torch.tensor([[0, 2]]), value=torch.tensor([[9.0, 9.0]]))
+    seen = Forbidden(seen=torch.tensor([[0, 1]]))
+    assert _tokens(HALF, [0.0, 0.0], impl, num_beams=3, bonus=bonus, forbidden=seen).node.tolist() == [[2, 3, 1]]
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_bonus_is_each_users_own_and_of_no_beam_that_is_dead(impl: str) -> None:
+    bonus = Bonus(node=torch.tensor([[1, 1], [0, 5], [5, 5]]), value=torch.tensor([[1.0, 1.0], [-1.0, 9.0], [9, 9]]))
+    node, score = torch.tensor([[0, -1], [0, -1], [-1, -1]]), torch.tensor([[0.0, -INF], [0.0, -INF], [-INF, -INF]])
+    beams = beam_step_tokens(torch.zeros(3, 2, 3), score, node, INNER, num_beams=2, bonus=bonus, impl=impl)
+    assert beams.node.tolist() == [[1, 0], [1, 0], [-1, -1]]
+    assert beams.score[1].diff().item() == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_bonus_of_no_nodes_changes_nothing(impl: str) -> None:
+    nothing = Bonus(node=torch.zeros(1, 0, dtype=torch.int64), value=torch.zeros(1, 0))
+    fillers = Bonus(node=torch.full((1, 3), 5), value=torch.ones(1, 3))
+    wanted = _tokens(HALF, [0.0, 0.0], impl, num_beams=5)
+    for bonus in (nothing, fillers):
+        beams = _tokens(HALF, [0.0, 0.0], impl, num_beams=5, bonus=bonus)
+        assert all(torch.equal(found, one) for found, one in zip(beams, wanted, strict=True))
+
+
+def test_the_bonus_of_nodes() -> None:
+    bonus = Bonus(node=torch.tensor([[0, 2, 2, 7], [7, 7, 7, 7]]), value=torch.tensor([[1.0, -2, -2, 9], [9, 9, 9, 9]]))
+    node = torch.tensor([[2, -1, 0, 1, 6], [0, -1, 2, 6, -1]])
+    assert bonus.of(node).tolist() == [[-2, 0, 1, 0, 0], [0, 0, 0, 0, 0]]
+    assert bonus.of(node.t().contiguous().t()).dtype == torch.float32
+    assert Bonus(node=bonus.node[:, :0], value=bonus.value[:, :0]).of(node).tolist() == [[0.0] * 5] * 2
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     score, node = torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"logits \[B, W, V\]"):
@@ -153,11 +218,15 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         beam_step_tree(torch.zeros(1, 2, 4), torch.zeros(4, 4), torch.zeros(5), score, node, INNER, num_beams=1)
     with pytest.raises(ValueError, match="one row for each user"):
         _tokens([[1, 1, 1]] * 2, [0, 0], "auto", num_beams=1, forbidden=Forbidden(seen=torch.zeros(2, 1)))
+    for rows, columns, said in ((2, 3, r"bonus.node \[1, S\]"), (1, 2, r"bonus.value \(1, 3\)")):
+        bonus = Bonus(node=torch.zeros(rows, 3, dtype=torch.int64), value=torch.zeros(rows, columns))
+        with pytest.raises(ValueError, match=said):
+            _tokens([[1, 1, 1]] * 2, [0, 0], "auto", num_beams=1, bonus=bonus)
     with pytest.raises(ValueError, match="num_beams"):
         beam_step_tokens(torch.zeros(1, 2, 3), score, node, INNER, num_beams=0)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(
     head=st.sampled_from(["tokens", "tree"]),
     children=st.lists(st.integers(1, 8), min_size=1, max_size=6),
@@ -167,6 +236,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     seen=st.sampled_from([0.0, 0.5]),
     allowed=st.sampled_from([0.5, 1.0]),
     dead=st.sampled_from([0.0, 0.3, 1.0]),
+    touched=st.sampled_from([None, 0.0, 0.3, 1.0]),
     coarse=st.booleans(),
     seed=st.integers(0, 1000),
 )

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from mmgrec_kernels.beam_step.op import beam_step_tokens, beam_step_tree
-from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.beam_step.values import Beams, Bonus, Forbidden, Level
 
-__all__ = ["Beams", "Forbidden", "Level", "beam_step_tokens", "beam_step_tree"]
+__all__ = ["Beams", "Bonus", "Forbidden", "Level", "beam_step_tokens", "beam_step_tree"]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmgrec_kernels.beam_step import reference
 from mmgrec_kernels.beam_step.op import beam_step_tokens, beam_step_tree
-from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.beam_step.values import Beams, Bonus, Forbidden, Level
 
 __all__ = ["Case", "draw_case", "problems", "run"]
 
@@ -30,6 +30,7 @@ class Case:
     beam_node: Tensor  # [B, W]
     level: Level
     forbidden: Forbidden
+    bonus: Bonus | None = None
     num_beams: int
 
     def to(self, where: torch.dtype | torch.device) -> Case:
@@ -41,7 +42,7 @@ class Case:
         moved = replace(self, numbers=self.numbers.to(where), vectors=move(self.vectors), bias=move(self.bias))
         if isinstance(where, torch.dtype):
             return replace(moved, beam_score=self.beam_score.to(where) if where == torch.float64 else self.beam_score)
-        level, forbidden = self.level, self.forbidden
+        level, forbidden, bonus = self.level, self.forbidden, self.bonus
         return replace(
             moved,
             beam_score=self.beam_score.to(where),
@@ -50,12 +51,13 @@ class Case:
                 first_child=level.first_child.to(where), first_leaf=move(level.first_leaf), token=level.token.to(where)
             ),
             forbidden=Forbidden(seen=move(forbidden.seen), allowed_before=move(forbidden.allowed_before)),
+            bonus=None if bonus is None else Bonus(node=bonus.node.to(where), value=bonus.value.to(where)),
         )
 
 
 def run(case: Case, *, impl: str = "auto") -> Beams:
     """One step by the public operation of the case's head."""
-    common = {"num_beams": case.num_beams, "forbidden": case.forbidden, "impl": impl}
+    common = {"num_beams": case.num_beams, "forbidden": case.forbidden, "bonus": case.bonus, "impl": impl}
     if case.vectors is None or case.bias is None:
         return beam_step_tokens(case.numbers, case.beam_score, case.beam_node, case.level, **common)  # type: ignore[arg-type]
     return beam_step_tree(
@@ -76,6 +78,7 @@ def draw_case(
     dead: float = 0.0,
     seen: float = 0.0,
     allowed: float = 1.0,
+    touched: float | None = None,
     coarse: bool = False,
 ) -> Case:
     """A random step.
@@ -92,6 +95,8 @@ def draw_case(
         dead: share of dead beams.
         seen: share of the leaves that each user has seen; every third node is then seen wholly by user 0.
         allowed: share of the leaves that anybody may reach.
+        touched: share of the nodes that have a bonus, some of them written several times and a fifth of the users
+            without any; None: there is no bonus.
         coarse: few different numbers, so that many scores are equal.
     """
     count = torch.tensor(children)
@@ -116,7 +121,7 @@ def draw_case(
     def offsets(sizes: Tensor) -> Tensor:
         return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]).to(torch.int32)
 
-    return Case(
+    case = Case(
         numbers=numbers(num_users, num_parents, width),
         vectors=numbers(num_nodes, width) if head == "tree" else None,
         bias=numbers(num_nodes) if head == "tree" else None,
@@ -133,6 +138,17 @@ def draw_case(
         ),
         num_beams=num_beams,
     )
+    if touched is None:
+        return case
+    has = torch.rand(num_users, num_nodes, generator=generator) < touched
+    has &= torch.rand(num_users, 1, generator=generator) < 0.8
+    copies = torch.randint(1, 4, has.shape, generator=generator) * has  # of each node
+    slot = (torch.arange(3) < copies.unsqueeze(2)).flatten(1)  # [B, 3 * num_nodes]
+    of_slot = torch.arange(num_nodes).repeat_interleave(3)
+    length = int(slot.sum(1).max())
+    at = of_slot.expand_as(slot).masked_fill(~slot, num_nodes).sort(1).values[:, :length].contiguous()
+    value = F.pad(numbers(num_users, num_nodes), (0, 1), value=100.0)  # what fills up counts for nothing
+    return replace(case, bonus=Bonus(node=at, value=value.gather(1, at)))
 
 
 def problems(form: Callable[[Case], Beams], case: Case) -> list[str]:
@@ -204,7 +220,7 @@ def _allowance(case: Case, exact: Tensor) -> float:
         return 0.0
     twin = _all_candidates(case.to(torch.float32)).double()
     error = (twin - exact)[reachable].abs().max()
-    largest = torch.stack([exact[reachable].abs().max(), _largest_logit(case)]).max()
+    largest = torch.stack([exact[reachable].abs().max(), _largest_logit(case), _largest_bonus(case)]).max()
     return float(2 * error + torch.finfo(torch.float32).eps * largest)
 
 
@@ -215,8 +231,15 @@ def _largest_logit(case: Case) -> Tensor:
     return (numbers.amax((0, 1)) * case.vectors.double().abs().amax(0)).sum() + case.bias.double().abs().max()
 
 
+def _largest_bonus(case: Case) -> Tensor:
+    if case.bonus is None:
+        return torch.zeros((), dtype=torch.float64, device=case.numbers.device)
+    counts = case.bonus.value.double().abs().masked_fill(case.bonus.node == case.level.num_nodes, 0)
+    return F.pad(counts.flatten(), (0, 1)).max()
+
+
 def _definition(case: Case) -> Beams:
-    common = (case.beam_score, case.beam_node, case.level, case.forbidden, case.num_beams)
+    common = (case.beam_score, case.beam_node, case.level, case.forbidden, case.bonus, case.num_beams)
     if case.vectors is None or case.bias is None:
         return reference.beam_step_tokens(case.numbers, *common)
     return reference.beam_step_tree(case.numbers, case.vectors, case.bias, *common)

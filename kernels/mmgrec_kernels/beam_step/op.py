@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmgrec_kernels.beam_step import reference, sizes, torch_form
-from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.beam_step.values import Beams, Bonus, Forbidden, Level
 from mmgrec_kernels.implementations import Impl, use_triton
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
@@ -23,6 +23,7 @@ def beam_step_tokens(
     *,
     num_beams: int,
     forbidden: Forbidden = _NOTHING,
+    bonus: Bonus | None = None,
     impl: Impl = "auto",
 ) -> Beams:
     """One level of beam search with a score for every token of the level.
@@ -38,6 +39,8 @@ def beam_step_tokens(
         level: the level to go down to.
         num_beams: how many to keep, W'.
         forbidden: leaves that may not be reached.
+        bonus: what is added to the scores of some children; the softmax does not know it, and `Beams.score` has it:
+            for the next level take ``bonus.of(beams.node)`` off again, unless it is to last.
         impl: ``"auto"``, ``"triton"`` or ``"reference"``; only ``"auto"`` may choose.
 
     Returns:
@@ -48,14 +51,14 @@ def beam_step_tokens(
     """
     if logits.ndim != 3 or logits.shape[:2] != beam_node.shape:
         raise ValueError(f"logits [B, W, V] for beams {tuple(beam_node.shape)} expected, got {tuple(logits.shape)}")
-    _check(beam_score, beam_node, num_beams, forbidden)
+    _check(beam_score, beam_node, num_beams, forbidden, bonus)
     if impl == "reference":
-        return reference.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, num_beams)
-    if use_triton(impl, logits.device, unsupported=_unsupported(logits, beam_node, num_beams)):
+        return reference.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, bonus, num_beams)
+    if use_triton(impl, logits.device, unsupported=_unsupported(logits, beam_node, bonus, num_beams)):
         from mmgrec_kernels.beam_step import triton_op  # late: triton is heavy, and not on every machine
 
         return triton_op.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, num_beams)
-    return torch_form.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, num_beams)
+    return torch_form.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, bonus, num_beams)
 
 
 @torch.no_grad()
@@ -69,6 +72,7 @@ def beam_step_tree(
     *,
     num_beams: int,
     forbidden: Forbidden = _NOTHING,
+    bonus: Bonus | None = None,
     impl: Impl = "auto",
 ) -> Beams:
     """One level of beam search with a vector for every node of the level.
@@ -86,6 +90,8 @@ def beam_step_tree(
         level: the level to go down to.
         num_beams: how many to keep, W'.
         forbidden: leaves that may not be reached.
+        bonus: what is added to the scores of some children; the softmax does not know it, and `Beams.score` has it:
+            for the next level take ``bonus.of(beams.node)`` off again, unless it is to last.
         impl: ``"auto"``, ``"triton"`` or ``"reference"``; only ``"auto"`` may choose.
 
     Returns:
@@ -101,23 +107,25 @@ def beam_step_tree(
             f"vectors [{level.num_nodes}, {state.shape[2]}] and bias [{level.num_nodes}] expected, "
             f"got {tuple(vectors.shape)} and {tuple(bias.shape)}"
         )
-    _check(beam_score, beam_node, num_beams, forbidden)
+    _check(beam_score, beam_node, num_beams, forbidden, bonus)
     if impl == "reference":
-        return reference.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
-    if use_triton(impl, state.device, unsupported=_unsupported(state, beam_node, num_beams)):
+        return reference.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, bonus, num_beams)
+    if use_triton(impl, state.device, unsupported=_unsupported(state, beam_node, bonus, num_beams)):
         from mmgrec_kernels.beam_step import triton_op  # late: triton is heavy, and not on every machine
 
         return triton_op.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
-    return torch_form.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
+    return torch_form.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, bonus, num_beams)
 
 
-def _unsupported(numbers: Tensor, beam_node: Tensor, num_beams: int) -> str:
+def _unsupported(numbers: Tensor, beam_node: Tensor, bonus: Bonus | None, num_beams: int) -> str:
+    if bonus is not None:
+        return "the kernels know no bonus yet"
     if numbers.numel() == 0:
         return f"there is nothing to score in {list(numbers.shape)}"
     return sizes.unsupported(num_beams=num_beams, num_parents=beam_node.shape[1], dtype=numbers.dtype)
 
 
-def _check(beam_score: Tensor, beam_node: Tensor, num_beams: int, forbidden: Forbidden) -> None:
+def _check(beam_score: Tensor, beam_node: Tensor, num_beams: int, forbidden: Forbidden, bonus: Bonus | None) -> None:
     if beam_node.ndim != 2 or beam_score.shape != beam_node.shape:
         raise ValueError(
             f"beam_score and beam_node must be [B, W] alike, got {tuple(beam_score.shape)} and {tuple(beam_node.shape)}"
@@ -127,4 +135,12 @@ def _check(beam_score: Tensor, beam_node: Tensor, num_beams: int, forbidden: For
     if forbidden.seen is not None and (forbidden.seen.ndim != 2 or forbidden.seen.shape[0] != beam_node.shape[0]):
         raise ValueError(
             f"seen [{beam_node.shape[0]}, S] leaves expected, got {tuple(forbidden.seen.shape)}: one row for each user"
+        )
+    if bonus is not None and (bonus.node.ndim != 2 or bonus.node.shape[0] != beam_node.shape[0]):
+        raise ValueError(
+            f"bonus.node [{beam_node.shape[0]}, S] expected, got {tuple(bonus.node.shape)}: one row for each user"
+        )
+    if bonus is not None and bonus.value.shape != bonus.node.shape:
+        raise ValueError(
+            f"bonus.value {tuple(bonus.node.shape)} expected, got {tuple(bonus.value.shape)}: one for each bonus.node"
         )

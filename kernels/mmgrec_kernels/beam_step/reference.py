@@ -5,19 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.beam_step.values import Beams, Bonus, Forbidden, Level
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
 
 
 def beam_step_tokens(
-    logits: Tensor, beam_score: Tensor, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
+    logits: Tensor,
+    beam_score: Tensor,
+    beam_node: Tensor,
+    level: Level,
+    forbidden: Forbidden,
+    bonus: Bonus | None,
+    num_beams: int,
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tokens`; computes in the dtype of its inputs."""
     child, exists = _children(beam_node, level)  # [B, W, C]
     log_p = logits.log_softmax(-1)  # over the whole vocabulary
     step = log_p.gather(2, level.token_of(child))
-    return _select(beam_score.unsqueeze(2) + step, child, exists, level, forbidden, num_beams)
+    score = _with_bonus(beam_score.unsqueeze(2) + step, child, bonus)
+    return _select(score, child, exists, level, forbidden, num_beams)
 
 
 def beam_step_tree(
@@ -28,6 +35,7 @@ def beam_step_tree(
     beam_node: Tensor,
     level: Level,
     forbidden: Forbidden,
+    bonus: Bonus | None,
     num_beams: int,
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tree`; computes in the dtype of its inputs."""
@@ -35,7 +43,8 @@ def beam_step_tree(
     logit = torch.einsum("bwd,bwcd->bwc", state, vectors[child]) + bias[child]
     logit = logit.masked_fill(~exists, -torch.inf)
     log_p = logit.log_softmax(-1)  # over the existing children
-    return _select(beam_score.unsqueeze(2) + log_p, child, exists, level, forbidden, num_beams)
+    score = _with_bonus(beam_score.unsqueeze(2) + log_p, child, bonus)
+    return _select(score, child, exists, level, forbidden, num_beams)
 
 
 def _children(beam_node: Tensor, level: Level) -> tuple[Tensor, Tensor]:
@@ -47,6 +56,13 @@ def _children(beam_node: Tensor, level: Level) -> tuple[Tensor, Tensor]:
     child = start.unsqueeze(2) + torch.arange(width, device=node.device)
     exists = child < end.unsqueeze(2)
     return torch.where(exists, child, 0), exists
+
+
+def _with_bonus(score: Tensor, child: Tensor, bonus: Bonus | None) -> Tensor:
+    """The scores of the children ``[B, W, C]``, and what is added to each."""
+    if bonus is None:
+        return score
+    return score + bonus.of(child.flatten(1)).view_as(child).to(score.dtype)
 
 
 def _select(score: Tensor, child: Tensor, exists: Tensor, level: Level, forbidden: Forbidden, num_beams: int) -> Beams:

@@ -1,8 +1,9 @@
 """The beam step that CPUs use: work proportional to the existing children, whatever the width of the widest node.
 
 Candidates of all beams lie side by side in one ragged array, and few passes are made over it. Three things save most:
-dot products with existing children only are a matrix product sampled at a sparsity pattern; prefixes whose leaves are
-all seen are found from the seen leaves, not from the candidates; ties are looked at only where they change the outcome.
+dot products with existing children only are a matrix product sampled at a sparsity pattern; what is known of a user's
+leaves or nodes (seen, a bonus) is looked up once for each beam, whose children are an interval, not for each candidate;
+ties are looked at only where they change the outcome.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.beam_step.values import Beams, Bonus, Forbidden, Level
 from mmgrec_kernels.csr import sampled_products
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
@@ -29,10 +30,17 @@ class _Candidates(NamedTuple):
     row: Tensor  # [M] int64: the beam that each belongs to, ascending
     num_children: Tensor  # [N] int64: of each beam
     offset: Tensor  # [N + 1] int64: where each beam's children begin
+    start: Tensor  # [N] int64: the first child of each beam
 
 
 def beam_step_tokens(
-    logits: Tensor, beam_score: Tensor, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
+    logits: Tensor,
+    beam_score: Tensor,
+    beam_node: Tensor,
+    level: Level,
+    forbidden: Forbidden,
+    bonus: Bonus | None,
+    num_beams: int,
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tokens`; computes in float32."""
     candidates = _children(beam_node, level)
@@ -42,7 +50,7 @@ def beam_step_tokens(
     index += level.token_of(candidates.child)
     score = logits.reshape(-1).index_select(0, index)
     score += offset.index_select(0, candidates.row)
-    return _select(score, candidates, beam_node, level, forbidden, num_beams)
+    return _select(score, candidates, beam_node, level, forbidden, bonus, num_beams)
 
 
 def beam_step_tree(
@@ -53,6 +61,7 @@ def beam_step_tree(
     beam_node: Tensor,
     level: Level,
     forbidden: Forbidden,
+    bonus: Bonus | None,
     num_beams: int,
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tree`; computes in float32."""
@@ -66,7 +75,7 @@ def beam_step_tree(
     total = torch.segment_reduce(score.exp(), "sum", lengths=candidates.num_children, initial=0)
     # Of an only child the score is now 0 and so is the logarithm: it costs exactly nothing
     score += (beam_score.float().flatten() - total.log()).index_select(0, candidates.row)
-    return _select(score, candidates, beam_node, level, forbidden, num_beams)
+    return _select(score, candidates, beam_node, level, forbidden, bonus, num_beams)
 
 
 def _children(beam_node: Tensor, level: Level) -> _Candidates:
@@ -79,20 +88,29 @@ def _children(beam_node: Tensor, level: Level) -> _Candidates:
     row = torch.arange(node.numel(), device=node.device).repeat_interleave(num_children)
     child = torch.arange(row.numel(), device=node.device)
     child += (start - offset[:-1]).index_select(0, row)
-    return _Candidates(child, row, num_children, offset)
+    return _Candidates(child, row, num_children, offset, start)
 
 
 def _select(
-    score: Tensor, candidates: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
+    score: Tensor,
+    candidates: _Candidates,
+    beam_node: Tensor,
+    level: Level,
+    forbidden: Forbidden,
+    bonus: Bonus | None,
+    num_beams: int,
 ) -> Beams:
     """The best ``num_beams`` of the candidates of each user, by their scores ``[M]``."""
     num_parents = beam_node.shape[1]
     if score.numel() == 0:
         return _no_beams(beam_node, num_beams)
+    if bonus is not None:
+        place, value = _places_of_bonus(candidates, bonus)
+        score[place] = score[place] + value  # where a node stands twice, the same is written twice
     if forbidden.allowed_before is not None:
         score.masked_fill_(_allowed_leaves(candidates.child, level, forbidden.allowed_before) == 0, -torch.inf)
     if forbidden.seen is not None and forbidden.seen.numel():
-        score[_places_of_seen(candidates, beam_node, level, forbidden)] = -torch.inf
+        score[_places_of_seen(candidates, level, forbidden)] = -torch.inf
 
     begin = candidates.offset[:-1:num_parents]  # [B]: where each user's candidates begin
     size = candidates.offset[num_parents::num_parents] - begin
@@ -128,30 +146,50 @@ def _sort_key(score: Tensor, node: Tensor) -> Tensor:
     return (ordered.long() << 32) | (_LARGEST - node)
 
 
-def _places_of_seen(candidates: _Candidates, beam_node: Tensor, level: Level, forbidden: Forbidden) -> Tensor:
+def _places_of_bonus(candidates: _Candidates, bonus: Bonus) -> tuple[Tensor, Tensor]:
+    """Places ``[E]`` among the candidates of nodes that have a value, and the values ``[E]``."""
+    start = candidates.start
+    beam, at = _between(bonus.node, start, start + candidates.num_children)
+    node = bonus.node.flatten().index_select(0, at)
+    return _places(candidates, beam, node), bonus.value.flatten().index_select(0, at)
+
+
+def _places_of_seen(candidates: _Candidates, level: Level, forbidden: Forbidden) -> Tensor:
     """Places ``[F]`` among the candidates of nodes whose allowed leaves the user has all seen."""
     assert forbidden.seen is not None
-    user, at = torch.nonzero(forbidden.seen < level.num_leaves, as_tuple=True)
-    leaf = forbidden.seen[user, at]
+    start = candidates.start
+    low, high = level.leaf_start(start), level.leaf_start(start + candidates.num_children)
+    beam, at = _between(forbidden.seen, low.long(), high.long())
+    leaf = forbidden.seen.flatten().index_select(0, at)
     if level.first_leaf is None:
         node = leaf
     else:
         node = torch.searchsorted(level.first_leaf, leaf.to(level.first_leaf.dtype), right=True) - 1
-    pair, num_seen = torch.unique_consecutive(user * level.num_nodes + node, return_counts=True)
-    user, node = pair // level.num_nodes, pair % level.num_nodes
-    gone = num_seen == _allowed_leaves(node, level, forbidden.allowed_before)
-    user, node = user[gone], node[gone]
-    # A user's live beams have different nodes: find the beam, if any, that stands at the parent
-    parent = torch.searchsorted(level.first_child, node.to(level.first_child.dtype), right=True) - 1
-    num_parents = level.first_child.numel()  # one more than parents, so that a dead beam's -1 has a place too
-    users = torch.arange(beam_node.shape[0], device=beam_node.device)
-    beam_key, order = (users.unsqueeze(1) * num_parents + beam_node + 1).flatten().sort()
-    wanted = user * num_parents + parent + 1
-    at = torch.searchsorted(beam_key, wanted).clamp(max=beam_key.numel() - 1)
-    there = beam_key[at] == wanted
-    beam = order[at][there]
-    index: Tensor = candidates.offset[beam] + (node - level.first_child[parent])[there]
-    return index
+    place, num_seen = torch.unique_consecutive(_places(candidates, beam, node), return_counts=True)
+    node = candidates.child.index_select(0, place)
+    gone: Tensor = place[num_seen == _allowed_leaves(node, level, forbidden.allowed_before)]
+    return gone
+
+
+def _between(rows: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """What stands in each user's row ``[B, S]``, ascending, from ``low`` to ``high`` ``[N]`` of each of its beams.
+
+    Returns the beams ``[E]``, ascending, and the places ``[E]`` in the flat rows.
+    """
+    num_users, length = rows.shape
+    bounds = torch.cat([low.view(num_users, -1), high.view(num_users, -1)], 1)
+    begin, end = torch.searchsorted(rows.contiguous(), bounds).chunk(2, dim=1)  # [B, W]
+    size = (end - begin).flatten()
+    beam = torch.arange(size.numel(), device=size.device).repeat_interleave(size)
+    first = begin + torch.arange(num_users, device=size.device).unsqueeze(1) * length
+    at = torch.arange(beam.numel(), device=size.device)
+    at += (first.flatten() - (size.cumsum(0) - size)).index_select(0, beam)
+    return beam, at
+
+
+def _places(candidates: _Candidates, beam: Tensor, node: Tensor) -> Tensor:
+    """Where children stand among the candidates, by the beams that they belong to."""
+    return node + (candidates.offset[:-1] - candidates.start).index_select(0, beam)
 
 
 def _allowed_leaves(node: Tensor, level: Level, allowed_before: Tensor | None) -> Tensor:

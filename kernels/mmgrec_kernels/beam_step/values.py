@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-__all__ = ["Beams", "Forbidden", "Level"]
+__all__ = ["Beams", "Bonus", "Forbidden", "Level"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +47,22 @@ class Forbidden:
     seen: Tensor | None = None  # [B, S] int64: forbidden leaves of each user, ascending, each once and only such as
     #                             are allowed; filled up on the right with num_leaves
     allowed_before: Tensor | None = None  # [num_leaves + 1] int32: how many leaves below each are allowed to anybody
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bonus:
+    """What is added to the scores of a few nodes of each user; to all others nothing is."""
+
+    node: Tensor  # [B, S] int64: ascending in each row, filled up on the right with num_nodes; where a node stands
+    #               several times it has one value
+    value: Tensor  # [B, S] float32, finite
+
+    def of(self, node: Tensor) -> Tensor:
+        """The values of nodes ``[B, W]`` int64, float32; 0 where there is none, and for a dead beam's -1."""
+        if self.node.shape[1] == 0:
+            return torch.zeros(node.shape, device=node.device)
+        at = torch.searchsorted(self.node.contiguous(), node.contiguous()).clamp(max=self.node.shape[1] - 1)
+        return self.value.gather(1, at).masked_fill(self.node.gather(1, at) != node, 0.0)
 
 
 class Beams(NamedTuple):
