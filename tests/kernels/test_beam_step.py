@@ -253,12 +253,13 @@ def test_the_fast_form_against_the_definition_in_float64(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("head", ["tokens", "tree"])
 @pytest.mark.parametrize("num_beams", [10, 50, 200])
-def test_the_kernels_on_the_device(head: str, num_beams: int) -> None:
+@pytest.mark.parametrize("touched", [None, 0.03, 0.5])
+def test_the_kernels_on_the_device(head: str, num_beams: int, touched: float | None) -> None:
     generator = torch.Generator().manual_seed(num_beams)
     children = torch.randint(1, 300, (256,), generator=generator).tolist()
     case = checks.draw_case(
         head=head, children=children, num_users=64, num_parents=num_beams, width=300 if head == "tokens" else 64,
-        num_beams=num_beams, generator=generator, dead=0.1, seen=0.1, allowed=0.9,
+        num_beams=num_beams, generator=generator, dead=0.1, seen=0.1, allowed=0.9, touched=touched,
     ).to(torch.device("cuda"))  # fmt: skip
     assert checks.problems(functools.partial(checks.run, impl="triton"), case) == []
 
@@ -266,10 +267,11 @@ def test_the_kernels_on_the_device(head: str, num_beams: int) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("head", ["tokens", "tree"])
-def test_the_kernels_in_a_cuda_graph(head: str) -> None:
+@pytest.mark.parametrize("touched", [None, 0.2])
+def test_the_kernels_in_a_cuda_graph(head: str, touched: float | None) -> None:
     case = checks.draw_case(
         head=head, children=[30] * 40, num_users=8, num_parents=20, width=64, num_beams=50,
-        generator=torch.Generator().manual_seed(0), seen=0.2,
+        generator=torch.Generator().manual_seed(0), seen=0.2, touched=touched,
     ).to(torch.device("cuda"))  # fmt: skip
     wanted = checks.run(case, impl="triton")
     graph = torch.cuda.CUDAGraph()

@@ -54,10 +54,10 @@ def beam_step_tokens(
     _check(beam_score, beam_node, num_beams, forbidden, bonus)
     if impl == "reference":
         return reference.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, bonus, num_beams)
-    if use_triton(impl, logits.device, unsupported=_unsupported(logits, beam_node, bonus, num_beams)):
+    if use_triton(impl, logits.device, unsupported=_unsupported(logits, beam_node, num_beams)):
         from mmgrec_kernels.beam_step import triton_op  # late: triton is heavy, and not on every machine
 
-        return triton_op.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, num_beams)
+        return triton_op.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, bonus, num_beams)
     return torch_form.beam_step_tokens(logits, beam_score, beam_node, level, forbidden, bonus, num_beams)
 
 
@@ -110,16 +110,14 @@ def beam_step_tree(
     _check(beam_score, beam_node, num_beams, forbidden, bonus)
     if impl == "reference":
         return reference.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, bonus, num_beams)
-    if use_triton(impl, state.device, unsupported=_unsupported(state, beam_node, bonus, num_beams)):
+    if use_triton(impl, state.device, unsupported=_unsupported(state, beam_node, num_beams)):
         from mmgrec_kernels.beam_step import triton_op  # late: triton is heavy, and not on every machine
 
-        return triton_op.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
+        return triton_op.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, bonus, num_beams)
     return torch_form.beam_step_tree(state, vectors, bias, beam_score, beam_node, level, forbidden, bonus, num_beams)
 
 
-def _unsupported(numbers: Tensor, beam_node: Tensor, bonus: Bonus | None, num_beams: int) -> str:
-    if bonus is not None:
-        return "the kernels know no bonus yet"
+def _unsupported(numbers: Tensor, beam_node: Tensor, num_beams: int) -> str:
     if numbers.numel() == 0:
         return f"there is nothing to score in {list(numbers.shape)}"
     return sizes.unsupported(num_beams=num_beams, num_parents=beam_node.shape[1], dtype=numbers.dtype)

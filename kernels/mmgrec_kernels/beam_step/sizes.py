@@ -24,6 +24,7 @@ class Plan:
     dim: int  # tree: dimensions that are multiplied at once; tokens: logits that are summed at once
     chunk: int  # candidates of a user that are sorted at once
     steps: int  # halvings that find a place among the seen leaves
+    bonus_steps: int  # and among the nodes that have a bonus
     warps: int  # of `expand`
     choose_warps: int
 
@@ -43,10 +44,12 @@ class Plan:
         return f"keep {self.keep}, {self.block} children x {self.dim}, {self.chunk} candidates"
 
 
-def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: bool, chip: int = 90) -> Plan:
+def plan(
+    *, num_beams: int, num_parents: int, width: int, num_seen: int, num_touched: int = 0, tree: bool, chip: int = 90
+) -> Plan:
     """Blocks for keeping ``num_beams`` of the children of ``num_parents`` beams.
 
-    ``width`` is the state's dim, or the size of the vocabulary.
+    ``width`` is the state's dim, or the size of the vocabulary; ``num_touched`` nodes of a user have a bonus.
 
     >>> str(plan(num_beams=50, num_parents=50, width=64, num_seen=100, tree=True))
     'keep 64, 128 children x 32, 1024 candidates'
@@ -62,6 +65,7 @@ def plan(*, num_beams: int, num_parents: int, width: int, num_seen: int, tree: b
         dim=min(padded, 4096 // block) if tree else min(padded, 1024),
         chunk=min(max(1024, 2 * keep), keep * parents),
         steps=num_seen.bit_length(),
+        bonus_steps=num_touched.bit_length(),
         warps=4,
         choose_warps=4 if keep <= 64 else 8,
     )

@@ -68,14 +68,14 @@ def _merge(best, keys, N: tl.constexpr, LOG_N: tl.constexpr, LOG_KEEP: tl.conste
 
 
 @triton.jit
-def _seen_below(seen_ptr, num_seen, leaf, STEPS: tl.constexpr):
-    """How many of the user's seen leaves lie below each leaf: a binary search."""
-    low = tl.zeros_like(leaf)
-    high = low + num_seen
+def _below(ascending_ptr, count, bound, STEPS: tl.constexpr):
+    """How many of ``count`` ascending numbers lie below each bound: a binary search."""
+    low = tl.zeros_like(bound)
+    high = low + count
     for _ in tl.static_range(STEPS):
         open = low < high
         middle = (low + high) // 2
-        less = tl.load(seen_ptr + middle, mask=open, other=0) < leaf
+        less = tl.load(ascending_ptr + middle, mask=open, other=0) < bound
         low = tl.where(open & less, middle + 1, low)
         high = tl.where(open & (less == 0), middle, high)
     return low
@@ -96,8 +96,16 @@ def _possible(
     else:
         left = end - leaf
     if HAS_SEEN:
-        left -= _seen_below(seen_ptr, num_seen, end, STEPS) - _seen_below(seen_ptr, num_seen, leaf, STEPS)
+        left -= _below(seen_ptr, num_seen, end, STEPS) - _below(seen_ptr, num_seen, leaf, STEPS)
     return ok & (left > 0)
+
+
+@triton.jit
+def _bonus(child, touched_ptr, value_ptr, num_touched, STEPS: tl.constexpr):
+    """What is added to the score of each child, by the user's ascending nodes and their values; to most nothing is."""
+    at = _below(touched_ptr, num_touched, child, STEPS)
+    there = tl.load(touched_ptr + at, mask=at < num_touched, other=-1) == child
+    return tl.load(value_ptr + at, mask=there, other=0.0)
 
 
 @triton.jit
@@ -121,15 +129,20 @@ def expand(
     token_ptr,
     before_ptr,
     seen_ptr,
+    touched_ptr,
+    value_ptr,
     keys_ptr,
     num_parents,
     width,
     num_seen,
+    num_touched,
     TREE: tl.constexpr,
     LAST: tl.constexpr,
     HAS_BEFORE: tl.constexpr,
     HAS_SEEN: tl.constexpr,
+    HAS_BONUS: tl.constexpr,
     STEPS: tl.constexpr,
+    BONUS_STEPS: tl.constexpr,
     PARENTS: tl.constexpr,
     LOG_KEEP: tl.constexpr,
     LOG_BLOCK: tl.constexpr,
@@ -198,6 +211,9 @@ def expand(
             child, leaf, ok, first_leaf_ptr, before_ptr, seen_ptr + user * num_seen, num_seen,
             LAST, HAS_BEFORE, HAS_SEEN, STEPS,
         )  # fmt: skip
+        if HAS_BONUS:  # the softmax does not know it
+            row = user * num_touched
+            logit += _bonus(child, touched_ptr + row, value_ptr + row, num_touched, BONUS_STEPS)
         keys = tl.where(possible & (logit != float("-inf")), _pack(logit, child), NOTHING)
         best = _merge(best, keys, BLOCK, LOG_BLOCK, LOG_KEEP)
         at += BLOCK

@@ -7,17 +7,23 @@ from torch import Tensor
 
 from mmgrec_kernels.beam_step import triton_kernels as kernels
 from mmgrec_kernels.beam_step.sizes import plan
-from mmgrec_kernels.beam_step.values import Beams, Forbidden, Level
+from mmgrec_kernels.beam_step.values import Beams, Bonus, Forbidden, Level
 from mmgrec_kernels.chips import capability
 
 __all__ = ["beam_step_tokens", "beam_step_tree"]
 
 
 def beam_step_tokens(
-    logits: Tensor, beam_score: Tensor, beam_node: Tensor, level: Level, forbidden: Forbidden, num_beams: int
+    logits: Tensor,
+    beam_score: Tensor,
+    beam_node: Tensor,
+    level: Level,
+    forbidden: Forbidden,
+    bonus: Bonus | None,
+    num_beams: int,
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tokens`; computes in float32."""
-    return _launch(logits, None, None, beam_score, beam_node, level, forbidden, num_beams)
+    return _launch(logits, None, None, beam_score, beam_node, level, forbidden, bonus, num_beams)
 
 
 def beam_step_tree(
@@ -28,10 +34,11 @@ def beam_step_tree(
     beam_node: Tensor,
     level: Level,
     forbidden: Forbidden,
+    bonus: Bonus | None,
     num_beams: int,
 ) -> Beams:
     """See `mmgrec_kernels.beam_step.beam_step_tree`; computes in float32."""
-    return _launch(state, vectors, bias, beam_score, beam_node, level, forbidden, num_beams)
+    return _launch(state, vectors, bias, beam_score, beam_node, level, forbidden, bonus, num_beams)
 
 
 def _launch(
@@ -42,17 +49,20 @@ def _launch(
     beam_node: Tensor,
     level: Level,
     forbidden: Forbidden,
+    bonus: Bonus | None,
     num_beams: int,
 ) -> Beams:
     """Both kernels, one after the other; without vectors and bias it is head `tokens`."""
     num_users, num_parents, width = numbers.shape
     seen, before = forbidden.seen, forbidden.allowed_before
     num_seen = 0 if seen is None else seen.shape[1]
+    num_touched = 0 if bonus is None else bonus.node.shape[1]
     chosen = plan(
         num_beams=num_beams,
         num_parents=num_parents,
         width=width,
         num_seen=num_seen,
+        num_touched=num_touched,
         tree=vectors is not None,
         chip=capability(numbers.device),
     )
@@ -78,14 +88,19 @@ def _launch(
         token,
         keys if before is None else before.contiguous(),
         keys if seen is None or num_seen == 0 else seen.contiguous(),
+        keys if bonus is None or num_touched == 0 else bonus.node.contiguous(),
+        keys if bonus is None or num_touched == 0 else bonus.value.contiguous(),
         keys,
         num_parents,
         width,
         num_seen,
+        num_touched,
         TREE=vectors is not None,
         HAS_BEFORE=before is not None,
         HAS_SEEN=num_seen > 0,
+        HAS_BONUS=num_touched > 0,
         STEPS=chosen.steps,
+        BONUS_STEPS=chosen.bonus_steps,
         LOG_BLOCK=chosen.log_block,
         DIM=chosen.dim,
         num_warps=chosen.warps,

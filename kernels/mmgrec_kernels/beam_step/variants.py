@@ -10,13 +10,17 @@ from mmgrec_kernels.compilation import Variant, signature
 
 __all__ = ["variants"]
 
-# head, dtype, beams, state dim or size of the vocabulary
+# head, dtype, beams, state dim or size of the vocabulary, nodes of a user that have a bonus
 _SHAPES = (
-    ("tree", "float32", 10, 64),
-    ("tree", "float32", 50, 64),
-    ("tree", "bfloat16", 50, 64),
-    ("tree", "float32", 200, 64),
-    ("tokens", "float32", 50, 256),
+    ("tree", "float32", 10, 64, 0),
+    ("tree", "float32", 50, 64, 0),
+    ("tree", "bfloat16", 50, 64, 0),
+    ("tree", "float32", 200, 64, 0),
+    ("tokens", "float32", 50, 256, 0),
+    ("tree", "float32", 50, 64, 1000),
+    ("tree", "bfloat16", 50, 64, 1000),
+    ("tree", "float32", 200, 64, 4000),
+    ("tokens", "float32", 50, 256, 1000),
 )
 _NUM_SEEN = 64
 _SPILL_BUDGET = 16  # bytes a thread
@@ -27,6 +31,8 @@ _TYPES = {
     "token_ptr": "*u8",
     "before_ptr": "*i32",
     "seen_ptr": "*i64",
+    "touched_ptr": "*i64",
+    "value_ptr": "*fp32",
     "keys_ptr": "*i64",
     "score_ptr": "*fp32",
     "out_score_ptr": "*fp32",
@@ -37,11 +43,17 @@ _TYPES = {
 
 
 def variants(chip: int) -> list[Variant]:
-    """Both kernels for each shape, at an inner level, with seen leaves and an allow-list."""
+    """Both kernels for each shape, at an inner level, with seen leaves and an allow-list, most without a bonus."""
     shipped = []
-    for head, dtype, beams, width in _SHAPES:
+    for head, dtype, beams, width, touched in _SHAPES:
         chosen = plan(
-            num_beams=beams, num_parents=beams, width=width, num_seen=_NUM_SEEN, tree=head == "tree", chip=chip
+            num_beams=beams,
+            num_parents=beams,
+            width=width,
+            num_seen=_NUM_SEEN,
+            num_touched=touched,
+            tree=head == "tree",
+            chip=chip,
         )
         shared = {"LAST": False, "PARENTS": chosen.parents, "LOG_KEEP": chosen.log_keep}
         expand = {
@@ -49,13 +61,16 @@ def variants(chip: int) -> list[Variant]:
             "TREE": head == "tree",
             "HAS_BEFORE": True,
             "HAS_SEEN": True,
+            "HAS_BONUS": touched > 0,
             "STEPS": chosen.steps,
+            "BONUS_STEPS": chosen.bonus_steps,
             "LOG_BLOCK": chosen.log_block,
             "DIM": chosen.dim,
         }
         shape = f"{head}, {beams} beams, {'D' if head == 'tree' else 'V'} {width}"
+        shape += f", bonus of {touched}" if touched else ""
         shipped.append(_variant(kernels.expand, shape, dtype, chosen, expand, chosen.warps))
-        if dtype == "float32" and head == "tree":  # `choose` knows neither head nor dtype
+        if dtype == "float32" and head == "tree" and not touched:  # `choose` knows none of these
             choose = {**shared, "LOG_CHUNK": chosen.log_chunk}
             shipped.append(_variant(kernels.choose, f"{beams} beams", "int64", chosen, choose, chosen.choose_warps))
     return shipped

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgrec_kernels.beam_step import Forbidden, beam_step_tree, checks
+from mmgrec_kernels.beam_step import Bonus, Forbidden, beam_step_tree, checks
 
 HEADS = ["tokens", "tree"]
 triton_form = functools.partial(checks.run, impl="triton")
@@ -33,6 +33,45 @@ def test_a_step_down(head: str, last: bool) -> None:
 def test_seen_leaves_and_an_allow_list(head: str, last: bool) -> None:
     case = draw(head, [3, 1, 20, 5], last=last, seen=0.4, allowed=0.8, num_beams=30)
     assert checks.problems(triton_form, case) == []
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("touched", [0.0, 0.3, 1.0])
+def test_a_bonus(head: str, last: bool, touched: float) -> None:
+    case = draw(head, [3, 1, 20, 5], last=last, num_users=3, touched=touched, seen=0.2, num_beams=12)
+    assert case.bonus is not None
+    assert (case.bonus.node.shape[1] == 0) == (touched == 0)
+    assert checks.problems(triton_form, case) == []
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_bonus_of_thousands_of_nodes_under_more_than_a_block(head: str) -> None:
+    case = draw(head, [1500, 1, 900], width=1500 if head == "tokens" else 16, num_beams=30)
+    generator = torch.Generator().manual_seed(3)
+    node = torch.stack([torch.randperm(2401, generator=generator)[:2000].sort().values for _ in range(2)])
+    value = torch.randn(2, 2401, generator=generator).gather(1, node)
+    assert checks.problems(triton_form, replace(case, bonus=Bonus(node=node, value=value))) == []
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_bonus_that_cannot_be_missed_is_not_missed(head: str) -> None:
+    case = draw(head, [20, 24, 3], num_users=4, num_beams=3)
+    node = torch.tensor([[0, 0, 46], [19, 20, 47], [47, 47, 47], [1, 21, 46]])
+    case = replace(case, bonus=Bonus(node=node, value=torch.full((4, 3), 100.0)))
+    wanted = [[0, 46], [19, 20], [], [1, 21, 46]]
+    found = triton_form(case).node.tolist()
+    assert checks.problems(triton_form, case) == []
+    assert [sorted(row[: len(nodes)]) for nodes, row in zip(wanted, found, strict=True)] == wanted
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_views_of_a_bonus_are_taken_as_they_are(head: str) -> None:
+    case = draw(head, [9, 20], num_users=3, touched=0.5)
+    assert case.bonus is not None
+    node, value = case.bonus.node.t().contiguous().t(), case.bonus.value.t().contiguous().t()
+    assert not node.is_contiguous()
+    assert checks.problems(triton_form, replace(case, bonus=Bonus(node=node, value=value))) == []
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -146,6 +185,7 @@ def test_what_the_kernel_cannot_take_is_refused_in_words() -> None:
     seen=st.sampled_from([0.0, 0.5]),
     allowed=st.sampled_from([0.5, 1.0]),
     dead=st.sampled_from([0.0, 0.3]),
+    touched=st.sampled_from([None, 0.3]),
 )
 def test_shapes_nobody_chose(head: str, children: list[int], **more: Any) -> None:  # Any: as above
     assert checks.problems(triton_form, draw(head, children, **more)) == []

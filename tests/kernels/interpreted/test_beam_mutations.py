@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from mmgrec_kernels.beam_step import checks, triton_kernels, triton_op
+from mmgrec_kernels.beam_step import Bonus, checks, triton_kernels, triton_op
 
 ROOM = 1 << 15  # elements around an array: more than a block of children times its dimensions
+
+BONUS = "_bonus(child, touched_ptr + user * num_touched, value_ptr + user * num_touched, num_touched, BONUS_STEPS)"
 
 MUTATIONS = [
     # what, source, replacement, head
@@ -42,8 +45,33 @@ MUTATIONS = [
     ("parent of another user", "num_parents, first_child_ptr, some", "0, first_child_ptr, some", "tokens"),
     ("first parents only", "for first in tl.range(0, PARENTS, 16)", "for first in tl.range(0, 16, 16)", "many"),
     ("first chunk only", "at += CHUNK", "at += 1 << 30", "many"),
+    *(
+        (f"{what}, {kind}", old, new, kind)
+        for kind in ("bonus tokens", "bonus tree")
+        for what, old, new in (
+            ("bonus forgotten", "        if HAS_BONUS:", "        if False:"),
+            ("bonus taken off", "logit += _bonus(", "logit -= _bonus("),
+            ("bonus of the leaf", "+= _bonus(child", "+= _bonus(leaf"),
+            ("bonus of the node before", "+= _bonus(child", "+= _bonus(child - 1"),
+            ("bonus of the next touched node", "other=-1) == child", "other=-1) >= child"),
+            ("nodes of another user", "touched_ptr + row", "touched_ptr"),
+            ("values of another user", "value_ptr + row", "value_ptr"),
+            ("one halving too few", "num_touched, BONUS_STEPS", "num_touched, BONUS_STEPS - 1"),
+            ("last touched node forgotten", "row, num_touched, BONUS", "row, num_touched - 1, BONUS"),
+            ("bonus after the choice", "        if HAS_BONUS:", "        if False:"),
+        )
+    ),
+    ("the softmax knows the bonus", "tl.exp(logit - shift)", f"tl.exp(logit + {BONUS} - shift)", "bonus tree"),
 ]  # fmt: skip
 
+# What a mutation needs elsewhere, so that the kernel is wrong in one thing only
+ALSO = {
+    "ties to the higher node": [("(key & LOW).to(tl.int32) ^ LOW", "(key & LOW).to(tl.int32)")],
+    **{
+        f"bonus after the choice, {kind}": [("- tl.log(total) +", f"- tl.log(total) + {BONUS} +")]
+        for kind in ("bonus tokens", "bonus tree")
+    },
+}
 
 DROPPED = [
     # what, source, replacement, head, last level; the masks whose loss makes a kernel read past an array
@@ -55,6 +83,8 @@ DROPPED = [
     ("mask of dimensions", "ok_dims = from_dim + dims < width", "ok_dims = dims >= 0", "tree", False),
     ("mask of the vocabulary", "ok = at + dims < width", "ok = dims >= 0", "tokens", False),
     ("mask of candidates", "mask=rows < num_keys", "mask=rows >= 0", "tokens", False),
+    ("mask of touched nodes", "mask=at < num_touched", "mask=at >= 0", "tokens", False),
+    ("mask of touched nodes", "mask=at < num_touched", "mask=at >= 0", "tree", True),
 ]  # fmt: skip
 
 
@@ -65,6 +95,16 @@ def _case(kind: str) -> checks.Case:
             head="tokens", children=[60] * 18, num_users=1, num_parents=18, width=60, num_beams=60, generator=generator
         )
         return replace(case, beam_score=torch.arange(18.0).unsqueeze(0))  # the last beams matter most
+    if kind.startswith("bonus"):
+        case = checks.draw_case(
+            head=kind.removeprefix("bonus "), children=[150, 4, 9, 1], num_users=3, num_parents=4, width=160,
+            num_beams=12, generator=generator,
+        )  # fmt: skip
+        others = [torch.randperm(163, generator=generator)[:80].sort().values for _ in range(3)]
+        node = F.pad(torch.stack(others), (0, 1), value=163)  # the last node, too
+        value = 20 * torch.randn(3, 164, generator=generator)  # enough to bring any node among the best
+        value[:, 163] = 60.0
+        return replace(case, bonus=Bonus(node=node, value=value.gather(1, node)))
     return checks.draw_case(
         head="tokens" if kind == "tokens" else "tree",
         children=[150, 4, 9, 1],
@@ -96,8 +136,10 @@ def _surrounded_case(head: str, *, last: bool) -> checks.Case:
         generator=torch.Generator().manual_seed(2),
     )  # fmt: skip
     level = case.level
+    node, value = torch.tensor([[0, 1, 50, 70], [0, 2, 3, 290]]), torch.ones(2, 4)  # where no bonus is, there is one
     return replace(
         case,
+        bonus=Bonus(node=_surrounded(node, level.num_nodes - 1), value=_surrounded(value, 50.0)),
         numbers=_surrounded(case.numbers, 50.0),
         vectors=_surrounded(case.vectors, 50.0),
         bias=_surrounded(case.bias, 1e4),
@@ -115,19 +157,18 @@ def test_arrays_that_go_on_are_read_no_further(head: str, last: bool) -> None:
     assert checks.problems(functools.partial(checks.run, impl="triton"), _surrounded_case(head, last=last)) == []
 
 
-@pytest.mark.parametrize("kind", ["tokens", "tree", "ties", "many"])
+@pytest.mark.parametrize("kind", ["tokens", "tree", "ties", "many", "bonus tokens", "bonus tree"])
 def test_the_cases_pass_as_long_as_nothing_is_broken(kind: str) -> None:
     assert checks.problems(functools.partial(checks.run, impl="triton"), _case(kind)) == []
 
 
-def _break(old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *, ties: bool = False) -> None:
+def _break(old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch, what: str = "") -> None:
     source = Path(triton_kernels.__file__).read_text()
-    assert old in source, f"the kernels no longer say {old!r}: renew this test"
     path = folder / "mutant.py"
-    mutated = source.replace(old, new)
-    if ties:  # packed otherwise, they must be unpacked otherwise
-        mutated = mutated.replace("(key & LOW).to(tl.int32) ^ LOW", "(key & LOW).to(tl.int32)")
-    path.write_text(mutated)
+    for right, wrong in [(old, new), *ALSO.get(what, [])]:
+        assert right in source, f"the kernels no longer say {right!r}: renew this test"
+        source = source.replace(right, wrong)
+    path.write_text(source)
     spec = importlib.util.spec_from_file_location("mutant", path)
     assert spec is not None
     assert spec.loader is not None
@@ -140,7 +181,7 @@ def _break(old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *,
 def test_a_bug_in_the_beam_step_is_caught(
     what: str, old: str, new: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _break(old, new, tmp_path, monkeypatch, ties=what.startswith("ties"))
+    _break(old, new, tmp_path, monkeypatch, what)
     assert checks.problems(functools.partial(checks.run, impl="triton"), _case(kind)) != []
 
 
