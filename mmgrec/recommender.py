@@ -197,7 +197,11 @@ class MMGRec(Recommender):
         codes = Codes(token=state["codes.token"], level_sizes=tuple(state["codes.level_sizes"].tolist()))
         num_users, num_items = representations.user.shape[0], representations.item.shape[0]
         history = Interactions(
-            user=state["history.user"], item=state["history.item"], num_users=num_users, num_items=num_items
+            user=state["history.user"],
+            item=state["history.item"],
+            time=state.get("history.time"),
+            num_users=num_users,
+            num_items=num_items,
         )
         context = Context(device=device or torch.device("cpu"))
         model = self._untrained_model(representations, codes, rec_ids, history, context)
@@ -205,6 +209,9 @@ class MMGRec(Recommender):
         model.network.load_state_dict(
             {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         )
+        if (scale := state.get("representations.user_scale")) is not None:  # that of the users it was trained with
+            model.network.user_scale = float(scale)
+            model = replace(model, network=model.network.reading(representations.user))
         return replace(model, weights=_weights_of(state, num_items), fold=FoldIn.restored(state))
 
 
@@ -248,7 +255,7 @@ class FittedMMGRec(FittedRecommender):
         history = fixed_history(self.history, users, self.network.settings.history_length)
         within = scores if decoder.adds_item_scores else None
         question = Question(users=users, history=history, exclusion=exclusion, item_scores=within)
-        width = max(top_k, _CANDIDATES) if scores is not None and within is None else top_k
+        width = max(top_k, min(_CANDIDATES, self.trie.num_items)) if scores is not None and within is None else top_k
         item, score = checked_decoded(
             self.recorded.search(self.network, self.trie, decoder, question, top_k=width), users.numel(), width, decoder
         )
@@ -279,12 +286,14 @@ class FittedMMGRec(FittedRecommender):
         return {
             "representations.user": self.representations.user,
             "representations.item": self.representations.item,
+            "representations.user_scale": torch.tensor(self.network.user_scale, dtype=torch.float64),
             "codes.token": self.codes.token,
             "codes.level_sizes": torch.tensor(self.codes.level_sizes),
             "rec_ids.token": self.rec_ids.token,
             "rec_ids.level_sizes": torch.tensor(self.rec_ids.level_sizes),
             "history.user": self.history.user,
             "history.item": self.history.item,
+            **({} if self.history.time is None else {"history.time": self.history.time}),
             **_state_of(self.weights),
             **({} if self.fold is None else self.fold.state()),
             **{f"network.{name}": value for name, value in self.network.state_dict().items()},

@@ -89,6 +89,9 @@ def checked_weights(weights: object, data: Dataset, part: object) -> ItemWeights
     if not isinstance(weights, ItemWeights):
         raise _wrong_type(part, f"fit returned {_kind(weights)}, not ItemWeights")
     index, weight = weights.index, weights.weight
+    for name, table in (("items", index), ("weights", weight)):
+        if not isinstance(table, Tensor):
+            raise _wrong_type(part, f"the {name} that fit returned are {_kind(table)}, not a Tensor")
     if index.shape != weight.shape or index.ndim != 2 or index.shape[0] != data.num_items:
         raise _wrong_shape(
             part, f"fit returned {_shape(index)} items and {_shape(weight)} weights for {data.num_items} items"
@@ -99,6 +102,8 @@ def checked_weights(weights: object, data: Dataset, part: object) -> ItemWeights
         raise _error(
             part, f"the weights name items beyond the {data.num_items} that there are", code="guards.out-of-range"
         )
+    if bool(weight[index < 0].any()):
+        raise _error(part, "there are weights where no item is named (-1)", code="guards.out-of-range")
     return weights
 
 

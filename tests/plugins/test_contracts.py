@@ -69,6 +69,7 @@ WHOLE: dict[str, Any] = {
         "quantizer": "rq-kmeans",
         "collisions": "popularity",
         "position": "relation-aware",
+        "memory": "local-ridge",
         "decoder": "trie-beam",
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,13 @@ from other_device import DEVICE, There, elsewhere
 from test_contracts import ORDERED, WHOLE, part, shipped
 
 from mmgrec.evaluation import evaluate
-from mmgrec.generator import GeneratorTraining, NetworkSettings, Rescoring
+from mmgrec.generator import GeneratorTraining, NetworkSettings, Weighing
 from mmgrec.interfaces import Context, Recommender
 from mmgrec.recommender import MMGRec
 from mmgrec.testing import tiny_data, tours
+from mmgrec_plugins.memories.ease import EASEMemory
 
-HYBRID = Rescoring(weight=(0.5,), item_weight=(4.0,), candidates=10)
+HEAVY: dict[str, Any] = {"memory": EASEMemory(l2=(50.0,), scale=(4.0,)), "weighing": Weighing(factors=(2.0,))}
 
 
 def mmgrec(**names: str) -> MMGRec:
@@ -27,12 +29,15 @@ def cases() -> dict[str, Recommender]:
     recommenders: dict[str, Recommender] = {
         name: part("recommender", name) for name in shipped("recommender") if name != "mmgrec"
     }
-    for kind in ("quantizer", "collisions", "position", "decoder"):
+    for kind in ("quantizer", "collisions", "position", "memory", "decoder"):
         recommenders |= {f"mmgrec, {name}": mmgrec(**{kind: name}) for name in shipped(kind)}
     plain = mmgrec()
     tokens = NetworkSettings(head="tokens", user_input="history")
     return recommenders | {
-        "mmgrec, hybrid": replace(plain, rescoring=HYBRID),
+        "mmgrec, a heavy memory": replace(plain, **HEAVY),
+        "mmgrec, a memory beside a decoder that knows of none": replace(
+            plain, **HEAVY, decoder=part("decoder", "published-beam")
+        ),
         "mmgrec, tokens": replace(plain, network=tokens),
         "mmgrec, from interactions": replace(
             plain,

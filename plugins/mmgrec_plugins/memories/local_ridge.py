@@ -53,17 +53,18 @@ class LocalRidge(ItemMemory):
         if not len(judge):
             (weights,) = _ridges(gram(betas[0]), *first_ridge).values()
             return replace(weights, decay=decays[0]).times(next((scale for scale in self.scale if scale), 0.0))
+        fades = {"decay": decays[0]} if ordered else {}  # settings that are told of
         grams = {beta: gram(beta) for beta in betas}
         for beta, one in grams.items():
             ((count, l2), weights) = next(iter(_ridges(one, *first_ridge).items()))
-            judge.try_out(replace(weights, decay=decays[0]), feature_weight=beta, neighbours=count, l2=l2)
+            judge.try_out(replace(weights, decay=decays[0]), feature_weight=beta, neighbours=count, l2=l2, **fades)
         beta = judge.best.settings["feature_weight"]
         if len(self.neighbours) * len(self.l2) > 1:
             for (count, l2), weights in _ridges(grams[beta], self.neighbours, self.l2).items():
-                judge.try_out(replace(weights, decay=decays[0]), feature_weight=beta, neighbours=count, l2=l2)
+                judge.try_out(replace(weights, decay=decays[0]), feature_weight=beta, neighbours=count, l2=l2, **fades)
         for decay in decays[1:]:
             weights = replace(judge.best.weights, decay=decay)
-            judge.try_out(weights, **judge.best.settings, decay=decay)
+            judge.try_out(weights, **{**judge.best.settings, "decay": decay})
         context.reporter.note(judge.told())
         return judge.best.weights.times(judge.best.scale)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,17 @@ from mmgrec.generator.host_reads import HostRead, NoHostReads
 from mmgrec.generator.layers import NetworkSettings
 from mmgrec.generator.network import Network
 from mmgrec.generator.recording import Question, RecordedSearch, generate
-from mmgrec.interfaces import Context, Exclusion, PositionalScheme, Representations, exclusion_of, no_exclusion
+from mmgrec.interfaces import (
+    Context,
+    Exclusion,
+    ItemScores,
+    PositionalScheme,
+    RecordableDecoder,
+    Representations,
+    Stepper,
+    exclusion_of,
+    no_exclusion,
+)
 from mmgrec.recid.table import Codes
 from mmgrec.recid.trie import Trie
 from mmgrec.synthetic import planted
@@ -180,6 +190,87 @@ def test_vectors_that_the_head_caches_are_refreshed_before_a_replay(what: str) -
     again = recorded.search(network, trie, DECODER, asked, top_k=5)
     assert_same(again, steps(copy.deepcopy(network), trie, asked))
     assert len(recorded) == 1
+
+
+# --------------------------------------------------------------------------- with item scores
+
+
+def with_scores(asked: Question, *, width: int = 9, seed: int = 0) -> Question:
+    """Some items of each user spoken of, for and against; the first user's none."""
+    generator, count = torch.Generator().manual_seed(seed), asked.users.numel()
+    item = torch.rand(count, DATA.num_items, generator=generator).argsort(1)[:, :width].sort(1).values
+    value = 4 * torch.randn(count, width, generator=generator)
+    item[0], value[0] = -1, 0.0
+    return replace(asked, item_scores=ItemScores(item=item, value=value))
+
+
+@pytest.mark.parametrize("head", ["tree", "tokens"])
+def test_padded_to_a_bucket_item_scores_count_the_same(head: Any) -> None:
+    network, trie = model(replace(SETTINGS, head=head))
+    recorded = RecordedSearch(in_place)
+    for width, users in ((9, torch.arange(7)), (3, torch.arange(30, 38)), (0, torch.arange(50, 55))):
+        asked = with_scores(question(users), width=width)
+        answer = recorded.search(network, trie, DECODER, asked, top_k=5)
+        assert_same(answer, steps(network, trie, asked))
+        silent = steps(network, trie, replace(asked, item_scores=None))
+        assert torch.equal(answer[0][:1], silent[0][:1])  # of whom nothing is said
+        assert torch.equal(answer[0], silent[0]) is (width == 0)
+    assert recorded.notes == []
+
+
+def test_more_item_scores_are_another_recording_and_both_answer_rightly() -> None:
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    counted = []
+    for width in (9, 30, 16, 17, 9):
+        asked = with_scores(question(torch.arange(8)), width=width, seed=width)
+        answer = recorded.search(network, trie, DECODER, asked, top_k=5)
+        assert_same(answer, steps(network, trie, asked))
+        counted.append(len(recorded))
+    assert counted == [1, 2, 2, 2, 2]  # buckets of 16 and 32
+    asked = question(torch.arange(8))
+    assert_same(recorded.search(network, trie, DECODER, asked, top_k=5), steps(network, trie, asked))
+    assert len(recorded) == 3  # without any is a search of its own
+
+
+def test_item_scores_of_the_last_batch_are_forgotten() -> None:
+    """The second batch has fewer users and narrower scores: nothing of the first is left in the recording's memory."""
+    network, trie = model()
+    recorded = RecordedSearch(in_place)
+    recorded.search(network, trie, DECODER, with_scores(question(torch.arange(8)), width=16), top_k=5)
+    asked = with_scores(question(torch.arange(8)), width=1, seed=3)
+    assert_same(recorded.search(network, trie, DECODER, asked, top_k=5), steps(network, trie, asked))
+
+
+def test_an_item_score_beyond_the_trie_is_not_recorded() -> None:
+    network, trie = model()
+    beyond = ItemScores(item=torch.full((2, 1), DATA.num_items), value=torch.ones(2, 1))
+    recorded = RecordedSearch(in_place)
+    with pytest.raises(IndexError):
+        recorded.search(network, trie, DECODER, replace(question(torch.arange(2)), item_scores=beyond), top_k=5)
+    assert (len(recorded), recorded.notes) == (0, ["an item that the trie does not hold has a score"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfThen(RecordableDecoder):
+    """Written before there were item scores: its methods do not know the argument."""
+
+    def decode(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> Answer:  # type: ignore[override]
+        return DECODER.decode(stepper, trie, top_k=top_k, exclusion=exclusion)
+
+    def decode_static(self, stepper: Stepper, trie: Trie, *, top_k: int, exclusion: Exclusion) -> Answer:  # type: ignore[override]
+        return DECODER.decode_static(stepper, trie, top_k=top_k, exclusion=exclusion)
+
+    def cannot_record(self, trie: Trie, *, top_k: int, dtype: torch.dtype) -> str:
+        return ""
+
+
+def test_a_decoder_that_knows_no_item_scores_is_asked_as_before() -> None:
+    network, trie = model()
+    asked = question(torch.arange(8))
+    for record in (in_place, None):
+        answer = RecordedSearch(record).search(network, trie, OfThen(), asked, top_k=5)
+        assert_same(answer, steps(network, trie, asked))
 
 
 # --------------------------------------------------------------------------- which recordings there are

@@ -22,8 +22,19 @@ from mmgrec.guards import (
     checked_position,
     checked_quantization,
     checked_rec_ids,
+    checked_weights,
 )
-from mmgrec.interfaces import Metric, PositionalScheme, Quantization, RankedTruth, Recommendations, Representations
+from mmgrec.interfaces import (
+    Context,
+    ItemWeights,
+    Metric,
+    NoMemory,
+    PositionalScheme,
+    Quantization,
+    RankedTruth,
+    Recommendations,
+    Representations,
+)
 from mmgrec.recid import Codes, RecIDTable
 from mmgrec.testing import tiny_data
 from mmgrec_plugins.decoders.exact import Exact
@@ -39,6 +50,7 @@ QUANTIZATION = Quantization(
     codes=CODES,
 )
 NAN = torch.full((DATA.num_items, 4), torch.nan)
+SPOKEN = ItemWeights(index=torch.tensor([[1, -1]] * DATA.num_items), weight=torch.tensor([[0.5, 0.0]] * DATA.num_items))
 USERS = torch.arange(3)
 LISTS = Recommendations(user=USERS, item=torch.zeros(3, 5).long(), score=torch.zeros(3, 5))
 
@@ -66,12 +78,18 @@ def with_vectors(user: Tensor, item: Tensor) -> Quantization:
     return replace(QUANTIZATION, representations=Representations(user=user, item=item))
 
 
+def speaking(**changes: Any) -> ItemWeights:
+    return replace(SPOKEN, **changes)
+
+
 @pytest.mark.parametrize(
     ("check", "value"),
     [
         (lambda value: checked_data(value, Maker()), DATA),
         (lambda value: checked_quantization(value, DATA, Maker()), QUANTIZATION),
         (lambda value: checked_rec_ids(value, CODES, Maker()), REC_IDS),
+        (lambda value: checked_weights(value, DATA, Maker()), SPOKEN),
+        (lambda value: checked_weights(value, DATA, Maker()), NoMemory().fit(DATA, lambda users: NAN, Context())),
         (lambda value: checked_fitted(value, Maker()), FittedPopularity(popularity=torch.ones(4))),
         (lambda value: checked_lists(value, USERS, 5, Maker()), LISTS),
         (lambda value: checked_measure(value, 3, Maker()), torch.zeros(3)),
@@ -99,6 +117,27 @@ def test_what_is_right_passes_as_it_is(check: Callable[[object], object], value:
         (lambda: checked_rec_ids(CODES, CODES, Maker()), "guards.wrong-type", "of type Codes"),
         (lambda: checked_rec_ids(replace(REC_IDS, token=REC_IDS.token[:9]), CODES, Maker()), "guards.wrong-shape",
          "9 items for 48"),
+        (lambda: checked_weights(SPOKEN.weight, DATA, Maker()), "guards.wrong-type", "of type Tensor, not ItemWeights"),
+        (lambda: checked_weights(speaking(index=SPOKEN.index.tolist()), DATA, Maker()), "guards.wrong-type",
+         "the items that fit returned are a value of type list"),
+        (lambda: checked_weights(speaking(weight=SPOKEN.weight.numpy()), DATA, Maker()), "guards.wrong-type",
+         "the weights that fit returned are a value of type ndarray"),
+        (lambda: checked_weights(speaking(index=SPOKEN.index[:9]), DATA, Maker()), "guards.wrong-shape",
+         "[9, 2] items and [48, 2] weights for 48 items"),
+        (lambda: checked_weights(speaking(index=SPOKEN.index[:9], weight=SPOKEN.weight[:9]), DATA, Maker()),
+         "guards.wrong-shape", "[9, 2] items and [9, 2] weights"),
+        (lambda: checked_weights(speaking(index=SPOKEN.index[:, 0], weight=SPOKEN.weight[:, 0]), DATA, Maker()),
+         "guards.wrong-shape", "[48] items"),
+        (lambda: checked_weights(speaking(weight=SPOKEN.weight * torch.inf), DATA, Maker()), "guards.not-finite",
+         "NaN or infinity"),
+        (lambda: checked_weights(speaking(decay=0.0), DATA, Maker()), "guards.not-finite", "the decay"),
+        (lambda: checked_weights(speaking(decay=torch.nan), DATA, Maker()), "guards.not-finite", "the decay"),
+        (lambda: checked_weights(speaking(index=SPOKEN.index + 47), DATA, Maker()), "guards.out-of-range",
+         "beyond the 48"),
+        (lambda: checked_weights(speaking(index=SPOKEN.index - 1), DATA, Maker()), "guards.out-of-range",
+         "beyond the 48"),
+        (lambda: checked_weights(speaking(weight=SPOKEN.weight + 1), DATA, Maker()), "guards.out-of-range",
+         "no item is named"),
         (lambda: checked_fitted(Maker(), Maker()), "guards.wrong-type", "of type Maker"),
         (lambda: checked_lists(LISTS.item, USERS, 5, Maker()), "guards.wrong-type", "of type Tensor"),
         (lambda: checked_lists(LISTS, USERS, 6, Maker()), "guards.wrong-shape", "[3, 5] items, not [3, 6]"),

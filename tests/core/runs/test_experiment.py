@@ -44,6 +44,7 @@ def test_nothing_given_is_the_default_method_on_synthetic_data() -> None:
         "quantizer": "graph-rqvae",
         "collisions": "popularity",
         "position": "relation-aware",
+        "memory": "local-ridge",
         "decoder": "trie-beam",
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from mmgrec.interfaces import NoMemory
 from mmgrec.recommender import MMGRec
 from mmgrec.runs.experiment import Experiment
 from mmgrec.runs.presets import DEPARTURES, PRESETS
@@ -45,6 +46,16 @@ def test_the_paper_has_the_papers_head_and_quantizer() -> None:
     assert preset.network.head == "tokens"
     assert preset.quantizer.schedule == "alternating"  # type: ignore[attr-defined]
     assert preset.quantizer.graph.convolution == "sage"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("preset", ["paper", "published-code"])
+def test_what_was_published_has_no_memory(preset: str) -> None:
+    assert model(preset).memory == NoMemory()
+
+
+def test_the_control_without_features_reads_none_in_its_memory_either() -> None:
+    assert model("no-features").memory.feature_weight == (0.0,)  # type: ignore[attr-defined]
+    assert any(model("recipe").memory.feature_weight)  # type: ignore[attr-defined]
 
 
 def test_the_recipe_learns_from_its_teacher_and_is_the_default() -> None:

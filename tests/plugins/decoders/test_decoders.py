@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import math
 import weakref
 
 import numpy as np
@@ -10,82 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_table import ROWS, SIZES, Table, table_of, trie_of
 from torch import Tensor
 
 from mmgrec.errors import SettingsError
-from mmgrec.interfaces import Decoder, Exclusion, NodeScores, Stepper, TokenScores, no_exclusion
-from mmgrec.recid import RecIDTable, Trie
+from mmgrec.interfaces import Decoder, Exclusion, no_exclusion
 from mmgrec_plugins.decoders.exact import Exact
 from mmgrec_plugins.decoders.leaves import forbidden_leaves
 from mmgrec_plugins.decoders.published_beam import PublishedBeam
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
 
 INF = float("inf")
-ROWS = [(2, 0, 0), (0, 1, 0), (0, 1, 1), (2, 3, 0), (0, 0, 0), (1, 2, 0), (2, 0, 1), (2, 0, 2)]
-SIZES = (3, 4, 3)
 BOTH = [TrieBeam(), Exact(), Exact(max_beams=1)]
-
-
-class Table(Stepper):
-    """Scores of every prefix, dead or alive, written down beforehand: ``[B, prefixes of the level, width]``."""
-
-    def __init__(
-        self, trie: Trie, head: str, generator: torch.Generator, num_users: int = 1, scale: float = 1.0
-    ) -> None:
-        self.num_users = num_users
-        self.trie, self.head = trie, head
-        self.prefixes = [math.prod(trie.level_sizes[:level]) for level in range(trie.num_levels)]
-        self.numbers = [
-            scale * torch.randn(num_users, prefixes, size if head == "tokens" else 4, generator=generator)
-            for prefixes, size in zip(self.prefixes, trie.level_sizes, strict=True)
-        ]
-        self.vectors = [torch.randn(trie.num_nodes(level), 4, generator=generator) for level in range(trie.num_levels)]
-        self.bias = [torch.randn(trie.num_nodes(level), generator=generator) for level in range(trie.num_levels)]
-
-    def start(self) -> TokenScores | NodeScores:
-        self.level, self.prefix = 0, torch.zeros(self.num_users, 1, dtype=torch.int64)
-        return self._scores()
-
-    def advance(self, parent: Tensor, token: Tensor) -> TokenScores | NodeScores:
-        assert parent.shape == token.shape
-        self.prefix = self.prefix.gather(1, parent) * self.trie.level_sizes[self.level] + token
-        self.level += 1
-        return self._scores()
-
-    def _scores(self) -> TokenScores | NodeScores:
-        numbers = self.numbers[self.level].gather(
-            1, self.prefix.unsqueeze(2).expand(-1, -1, self.numbers[self.level].shape[2])
-        )
-        if self.head == "tokens":
-            return TokenScores(logits=numbers)
-        return NodeScores(state=numbers, vectors=self.vectors[self.level], bias=self.bias[self.level])
-
-    def log_likelihood(self, user: int, row: tuple[int, ...], rows: list[tuple[int, ...]]) -> float:
-        """By the definition, one prefix at a time, in float64."""
-        total = 0.0
-        for level, (prefix, token) in enumerate(
-            zip(itertools.accumulate(((), *row), lambda p, t: (*p, t)), row, strict=False)
-        ):
-            at = 0
-            for size, chosen in zip(self.trie.level_sizes, prefix, strict=False):
-                at = at * size + chosen
-            numbers = self.numbers[level][user, at].double()
-            if self.head == "tokens":
-                total += float(numbers.log_softmax(0)[token])
-                continue
-            nodes = sorted({other[: level + 1] for other in rows})
-            children = [node for node, path in enumerate(nodes) if path[:-1] == prefix]
-            logit = self.vectors[level][children].double() @ numbers + self.bias[level][children]
-            total += float(logit.log_softmax(0)[[nodes[child][-1] for child in children].index(token)])
-        return total
-
-
-def _trie(rows: list[tuple[int, ...]] = ROWS, sizes: tuple[int, ...] = SIZES) -> Trie:
-    return Trie.of(RecIDTable(token=torch.tensor(rows), level_sizes=sizes))
-
-
-def _table(trie: Trie, head: str = "tokens", num_users: int = 1, seed: int = 0) -> Table:
-    return Table(trie, head, torch.Generator().manual_seed(seed), num_users)
 
 
 def _brute_force(
@@ -104,8 +39,8 @@ def _assert_found(item: Tensor, score: Tensor, user: int, truth: list[tuple[int,
 @pytest.mark.parametrize("head", ["tokens", "tree"])
 @pytest.mark.parametrize("decoder", BOTH)
 def test_best_items_by_brute_force(decoder: Decoder, head: str) -> None:
-    trie = _trie()
-    table = _table(trie, head, num_users=3)
+    trie = trie_of()
+    table = table_of(trie, head, num_users=3)
     item, score = decoder.decode(table, trie, top_k=5, exclusion=no_exclusion(3))
     for user in range(3):
         _assert_found(item, score, user, _brute_force(table, ROWS, user, set(), 5))
@@ -114,8 +49,8 @@ def test_best_items_by_brute_force(decoder: Decoder, head: str) -> None:
 @pytest.mark.parametrize("head", ["tokens", "tree"])
 @pytest.mark.parametrize("decoder", BOTH)
 def test_seen_items_are_left_out_and_scores_stay(decoder: Decoder, head: str) -> None:
-    trie = _trie()
-    table = _table(trie, head, num_users=2)
+    trie = trie_of()
+    table = table_of(trie, head, num_users=2)
     seen = torch.tensor([[1, 2, 7, -1], [0, 3, 6, 7]])
     item, score = decoder.decode(table, trie, top_k=8, exclusion=Exclusion(seen=seen))
     _assert_found(item, score, 0, _brute_force(table, ROWS, 0, {1, 2, 7}, 8))
@@ -124,25 +59,25 @@ def test_seen_items_are_left_out_and_scores_stay(decoder: Decoder, head: str) ->
 
 @pytest.mark.parametrize("decoder", BOTH)
 def test_a_seen_item_named_twice_counts_once(decoder: Decoder) -> None:
-    trie = _trie()
-    item, _ = decoder.decode(_table(trie), trie, top_k=8, exclusion=Exclusion(seen=torch.tensor([[1, 1, -1, 0]])))
+    trie = trie_of()
+    item, _ = decoder.decode(table_of(trie), trie, top_k=8, exclusion=Exclusion(seen=torch.tensor([[1, 1, -1, 0]])))
     assert sorted(item[0].tolist()) == [-1, -1, 2, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("decoder", BOTH)
 def test_a_user_who_has_seen_everything_gets_nothing(decoder: Decoder) -> None:
-    trie = _trie()
+    trie = trie_of()
     seen = torch.stack([torch.arange(8), torch.tensor([5] + [-1] * 7)])
-    item, score = decoder.decode(_table(trie, num_users=2), trie, top_k=3, exclusion=Exclusion(seen=seen))
+    item, score = decoder.decode(table_of(trie, num_users=2), trie, top_k=3, exclusion=Exclusion(seen=seen))
     assert (item[0].tolist(), score[0].tolist()) == ([-1] * 3, [-INF] * 3)
     assert -1 not in item[1].tolist()
 
 
 @pytest.mark.parametrize("decoder", BOTH)
 def test_allow_list(decoder: Decoder) -> None:
-    trie = _trie()
+    trie = trie_of()
     allowed = torch.tensor([True, False, True, False, False, True, False, False])
-    table = _table(trie)
+    table = table_of(trie)
     item, score = decoder.decode(
         table, trie, top_k=4, exclusion=Exclusion(seen=torch.tensor([[2, 3]]), allowed=allowed)
     )
@@ -152,7 +87,7 @@ def test_allow_list(decoder: Decoder) -> None:
 @pytest.mark.parametrize("decoder", BOTH)
 def test_an_allow_list_that_changes_is_followed(decoder: Decoder) -> None:
     """Its sums are kept between calls; nothing may be recommended that was allowed before, however it was written."""
-    tries = _trie(), _trie()
+    tries = trie_of(), trie_of()
     memory = np.ones(8, dtype=bool)
     allowed = torch.from_numpy(memory)
     other = ~torch.eye(8, dtype=torch.bool)[3]
@@ -162,12 +97,12 @@ def test_an_allow_list_that_changes_is_followed(decoder: Decoder) -> None:
         for trie in tries:
             for mask in (allowed, other) if step % 2 else (allowed,):
                 nobody = Exclusion(seen=torch.empty(1, 0, dtype=torch.int64), allowed=mask)
-                item, _ = decoder.decode(_table(trie), trie, top_k=8, exclusion=nobody)
+                item, _ = decoder.decode(table_of(trie), trie, top_k=8, exclusion=nobody)
                 assert sorted(set(item[0].tolist()) - {-1}) == mask.nonzero().flatten().tolist()
 
 
 def test_the_sums_of_an_allow_list_are_made_once() -> None:
-    trie, allowed = _trie(), torch.arange(8) < 5
+    trie, allowed = trie_of(), torch.arange(8) < 5
     nothing = torch.empty(1, 0, dtype=torch.int64)
     sums = [
         forbidden_leaves(trie, Exclusion(seen=nothing, allowed=mask)).allowed_before
@@ -185,15 +120,15 @@ def test_the_sums_of_an_allow_list_are_made_once() -> None:
 
 @pytest.mark.parametrize("decoder", BOTH)
 def test_nothing_is_allowed(decoder: Decoder) -> None:
-    trie = _trie()
+    trie = trie_of()
     nothing = Exclusion(seen=torch.empty(1, 0, dtype=torch.int64), allowed=torch.zeros(8, dtype=torch.bool))
-    assert decoder.decode(_table(trie), trie, top_k=2, exclusion=nothing)[0].tolist() == [[-1, -1]]
+    assert decoder.decode(table_of(trie), trie, top_k=2, exclusion=nothing)[0].tolist() == [[-1, -1]]
 
 
 @pytest.mark.parametrize("decoder", BOTH)
 def test_fewer_items_than_asked_for(decoder: Decoder) -> None:
-    trie = _trie()
-    item, score = decoder.decode(_table(trie), trie, top_k=10, exclusion=no_exclusion(1))
+    trie = trie_of()
+    item, score = decoder.decode(table_of(trie), trie, top_k=10, exclusion=no_exclusion(1))
     assert sorted(item[0, :8].tolist()) == list(range(8))
     assert (item[0, 8:].tolist(), score[0, 8:].tolist()) == ([-1, -1], [-INF, -INF])
 
@@ -201,8 +136,8 @@ def test_fewer_items_than_asked_for(decoder: Decoder) -> None:
 @pytest.mark.parametrize("head", ["tokens", "tree"])
 @pytest.mark.parametrize("decoder", BOTH)
 def test_one_item(decoder: Decoder, head: str) -> None:
-    trie = _trie([(0, 3)], (1, 4))
-    table = _table(trie, head)
+    trie = trie_of([(0, 3)], (1, 4))
+    table = table_of(trie, head)
     item, score = decoder.decode(table, trie, top_k=2, exclusion=no_exclusion(1))
     _assert_found(item, score, 0, _brute_force(table, [(0, 3)], 0, set(), 2))
 
@@ -210,23 +145,23 @@ def test_one_item(decoder: Decoder, head: str) -> None:
 @pytest.mark.parametrize("head", ["tokens", "tree"])
 @pytest.mark.parametrize("decoder", BOTH)
 def test_one_level(decoder: Decoder, head: str) -> None:
-    trie = _trie([(2,), (0,), (3,)], (4,))
-    table = _table(trie, head)
+    trie = trie_of([(2,), (0,), (3,)], (4,))
+    table = table_of(trie, head)
     item, score = decoder.decode(table, trie, top_k=3, exclusion=Exclusion(seen=torch.tensor([[1]])))
     _assert_found(item, score, 0, _brute_force(table, [(2,), (0,), (3,)], 0, {1}, 3))
 
 
 @pytest.mark.parametrize("decoder", BOTH)
 def test_equal_scores_are_ordered_by_item(decoder: Decoder) -> None:
-    trie = _trie()
+    trie = trie_of()
     flat = Table(trie, "tokens", torch.Generator(), scale=0.0)
     assert decoder.decode(flat, trie, top_k=8, exclusion=no_exclusion(1))[0].tolist() == [list(range(8))]
 
 
 def test_a_wholly_seen_prefix_takes_no_beam() -> None:
     """One beam: were prefix 2 to take it (its likelihood is 0.98), nothing below it would be left to recommend."""
-    trie = _trie()
-    table = _table(trie)
+    trie = trie_of()
+    table = table_of(trie)
     table.numbers[0][0, 0] = torch.tensor([0.01, 0.01, 0.98]).log()
     seen = torch.tensor([[0, 3, 6, 7]])  # all items under prefix 2
     item, score = TrieBeam(num_beams=1).decode(table, trie, top_k=1, exclusion=Exclusion(seen=seen))
@@ -235,14 +170,14 @@ def test_a_wholly_seen_prefix_takes_no_beam() -> None:
 
 
 def test_beams_are_never_fewer_than_items_asked_for() -> None:
-    trie = _trie()
-    item, _ = TrieBeam(num_beams=1).decode(_table(trie), trie, top_k=5, exclusion=no_exclusion(1))
+    trie = trie_of()
+    item, _ = TrieBeam(num_beams=1).decode(table_of(trie), trie, top_k=5, exclusion=no_exclusion(1))
     assert -1 not in item[0].tolist()
 
 
 def test_a_narrow_beam_is_greedy_where_it_must_be() -> None:
-    trie = _trie([(0, 0), (0, 1), (0, 2), (1, 0)], (2, 3))
-    table = _table(trie)
+    trie = trie_of([(0, 0), (0, 1), (0, 2), (1, 0)], (2, 3))
+    table = table_of(trie)
     table.numbers[0][0, 0] = torch.tensor([0.6, 0.4]).log()
     table.numbers[1][0, 0] = torch.tensor([0.3, 0.3, 0.4]).log()
     table.numbers[1][0, 1] = torch.tensor([0.98, 0.01, 0.01]).log()
@@ -251,9 +186,9 @@ def test_a_narrow_beam_is_greedy_where_it_must_be() -> None:
 
 
 def test_item_that_the_trie_does_not_hold_is_refused() -> None:
-    trie = _trie()
+    trie = trie_of()
     with pytest.raises(ValueError, match="item 8, but the trie holds 8"):
-        TrieBeam().decode(_table(trie), trie, top_k=1, exclusion=Exclusion(seen=torch.tensor([[8]])))
+        TrieBeam().decode(table_of(trie), trie, top_k=1, exclusion=Exclusion(seen=torch.tensor([[8]])))
 
 
 @st.composite
@@ -277,8 +212,8 @@ def _cases(draw: st.DrawFn) -> tuple[list[tuple[int, ...]], tuple[int, ...], str
 @given(_cases())
 def test_wide_beam_exact_and_brute_force_agree(case: tuple) -> None:  # type: ignore[type-arg]
     rows, sizes, head, seed, seen, top_k = case
-    trie = _trie(rows, sizes)
-    table = _table(trie, head, len(seen), seed)
+    trie = trie_of(rows, sizes)
+    table = table_of(trie, head, len(seen), seed)
     width = max(map(len, seen))
     exclusion = Exclusion(seen=torch.tensor([[*sorted(items), *[-1] * (width - len(items))] for items in seen]).long())
     item, score = TrieBeam(num_beams=len(rows)).decode(table, trie, top_k=top_k, exclusion=exclusion)
@@ -294,8 +229,8 @@ def test_wide_beam_exact_and_brute_force_agree(case: tuple) -> None:  # type: ig
 @given(_cases(), st.integers(1, 4))
 def test_a_narrow_beam_returns_only_valid_different_and_rightly_scored_items(case: tuple, num_beams: int) -> None:  # type: ignore[type-arg]
     rows, sizes, head, seed, seen, _ = case
-    trie = _trie(rows, sizes)
-    table = _table(trie, head, len(seen), seed)
+    trie = trie_of(rows, sizes)
+    table = table_of(trie, head, len(seen), seed)
     width = max(map(len, seen))
     exclusion = Exclusion(seen=torch.tensor([[*sorted(items), *[-1] * (width - len(items))] for items in seen]).long())
     item, score = TrieBeam(num_beams=num_beams).decode(table, trie, top_k=num_beams, exclusion=exclusion)
@@ -321,7 +256,7 @@ def _tuples(stepper: Table, sizes: tuple[int, ...]) -> list[tuple[float, tuple[i
 
 @pytest.mark.parametrize("unseen", [True, False])
 def test_without_a_trie_places_go_to_tuples_that_do_not_exist(unseen: bool) -> None:
-    trie = _trie()
+    trie = trie_of()
     stepper = Table(trie, "tokens", torch.Generator().manual_seed(5))
     decoder = PublishedBeam(num_beams=36, unseen=unseen)  # all 3 * 4 * 3 tuples
     item, score = decoder.decode(stepper, trie, top_k=6, exclusion=no_exclusion(1))
@@ -334,7 +269,7 @@ def test_without_a_trie_places_go_to_tuples_that_do_not_exist(unseen: bool) -> N
 
 @pytest.mark.parametrize("head", ["tokens", "tree"])
 def test_with_a_trie_seen_items_cost_their_places(head: str) -> None:
-    trie = _trie()
+    trie = trie_of()
     stepper = Table(trie, head, torch.Generator().manual_seed(6))
     free, _ = TrieBeam().decode(stepper, trie, top_k=4, exclusion=no_exclusion(1))
     exclusion = Exclusion(seen=free[:, [0, 2]])
@@ -347,7 +282,7 @@ def test_with_a_trie_seen_items_cost_their_places(head: str) -> None:
 
 
 def test_a_tree_cannot_be_searched_without_its_trie() -> None:
-    trie = _trie()
+    trie = trie_of()
     stepper = Table(trie, "tree", torch.Generator().manual_seed(6))
     with pytest.raises(SettingsError) as error:
         PublishedBeam().decode(stepper, trie, top_k=2, exclusion=no_exclusion(1))
