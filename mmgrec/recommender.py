@@ -197,7 +197,11 @@ class MMGRec(Recommender):
         codes = Codes(token=state["codes.token"], level_sizes=tuple(state["codes.level_sizes"].tolist()))
         num_users, num_items = representations.user.shape[0], representations.item.shape[0]
         history = Interactions(
-            user=state["history.user"], item=state["history.item"], num_users=num_users, num_items=num_items
+            user=state["history.user"],
+            item=state["history.item"],
+            num_users=num_users,
+            num_items=num_items,
+            time=state.get("history.time"),
         )
         context = Context(device=device or torch.device("cpu"))
         model = self._untrained_model(representations, codes, rec_ids, history, context)
@@ -285,6 +289,7 @@ class FittedMMGRec(FittedRecommender):
             "rec_ids.level_sizes": torch.tensor(self.rec_ids.level_sizes),
             "history.user": self.history.user,
             "history.item": self.history.item,
+            **({} if self.history.time is None else {"history.time": self.history.time}),
             **_state_of(self.weights),
             **({} if self.fold is None else self.fold.state()),
             **{f"network.{name}": value for name, value in self.network.state_dict().items()},
