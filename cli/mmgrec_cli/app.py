@@ -22,6 +22,7 @@ from mmgrec_cli.compare import compare
 from mmgrec_cli.config import config_show
 from mmgrec_cli.data import data_check, data_features, data_import
 from mmgrec_cli.evaluate import evaluate
+from mmgrec_cli.explain import explain
 from mmgrec_cli.ids import ids
 from mmgrec_cli.plugins import plugins
 from mmgrec_cli.recommend import recommend
@@ -72,6 +73,7 @@ app.command("run", epilog="Example: mmgrec run --data PATH --baselines popularit
 app.command("plugins", epilog="Example: mmgrec plugins --json")(plugins)
 app.command("ids", epilog="Example: mmgrec ids runs/synthetic-1a2b3c4d")(ids)
 app.command("recommend", epilog="Example: mmgrec recommend RUN --users users.txt -k 10 --out top.parquet")(recommend)
+app.command("explain", epilog="Example: mmgrec explain RUN --user ann -k 3")(explain)
 app.command("evaluate", epilog="Example: mmgrec evaluate RUN --mask train -k 20")(evaluate)
 app.command("compare", epilog="Example: mmgrec compare RUN RUN --metric ndcg@10")(compare)
 app.command("report", epilog="Example: mmgrec report runs/synthetic-1a2b3c4d")(report)

@@ -17,6 +17,7 @@ def mmgrec_commands(register: Register) -> None:
     register("plugins", f"{home}.plugins:plugins", summary="every installed plugin")
     register("ids", f"{home}.ids:ids", summary="how healthy a run's Rec-IDs are")
     register("recommend", f"{home}.recommend:recommend", summary="lists for users, from a stored model")
+    register("explain", f"{home}.explain:explain", summary="why a user is recommended what they are")
     register("evaluate", f"{home}.evaluate:evaluate", summary="a stored model, by another rule")
     register("compare", f"{home}.compare:compare", summary="stored runs against each other")
     register("report", f"{home}.report:report", summary="the page of a run or a study, again")

@@ -2,8 +2,9 @@
 
 Read this to know how a figure of the page is computed, and `mmgrec.insight.values` for what it means. Of every model:
 popularity of what it recommends, coverage, accuracy by popularity of the item and by length of the history. Of MMGRec
-also its Rec-IDs (`mmgrec.insight.rec_ids`) and one user (`mmgrec.insight.one_user`). Everything is aggregated, so that
-the answer for any number of users stays below 100 KB of JSON.
+also its Rec-IDs (`mmgrec.insight.rec_ids`), its item memory (`mmgrec.insight.memory_use`) and one user
+(`mmgrec.insight.one_user`). Everything is aggregated, so that the answer for any number of users stays below 100 KB of
+JSON.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ def _generator(
     history: Interactions,
 ) -> GeneratorInsight | None:
     """What only MMGRec has; None for other models."""
+    from mmgrec.insight.memory_use import memory_use
     from mmgrec.insight.one_user import gains, one_user
     from mmgrec.insight.rec_ids import codewords, prefixes
     from mmgrec.recommender import FittedMMGRec
@@ -88,6 +90,7 @@ def _generator(
         prefixes=prefixes(fitted.trie),
         gains=gains(fitted, users),
         user=one_user(fitted, data, lists, users, liked=liked, masked=masked),
+        memory=memory_use(fitted, users, masked=masked, top_k=lists.shape[1]),
     )
 
 

@@ -1,8 +1,8 @@
 """One user seen through MMGRec: the gains and the map of their relations, and why an item was recommended to them.
 
 The map and the gains come from attention modules that can tell them (`TellsRelations`, the paper's relation-aware
-scheme); of other schemes there is none. The path of an item asks the network the questions that a decoder asks, one
-level at a time. Part of `mmgrec.insight`.
+scheme); of other schemes there is none. Why an item was recommended is asked in `mmgrec.insight.one_item`. Part of
+`mmgrec.insight`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from mmgrec.data import Dataset, Interactions
 from mmgrec.evaluation import contains
 from mmgrec.generator import Encoded, EncoderLayer, Network, fixed_history
 from mmgrec.insight.bins import matrix, short
-from mmgrec.insight.user_values import NamedItem, OneUser, PathLevel, RelationMap, TokenChoice
+from mmgrec.insight.one_item import memory_part, named, path_levels, paths_of
+from mmgrec.insight.user_values import OneUser, RelationMap
 from mmgrec.insight.values import GainSpread, LayerGains
-from mmgrec.interfaces import NodeScores, TellsRelations, TokenScores
-from mmgrec.recid import Trie
+from mmgrec.interfaces import TellsRelations
 from mmgrec.recommender import FittedMMGRec
 
-__all__ = ["PathStep", "TellsRelations", "attention_inputs", "gains", "one_user", "path_of"]
+__all__ = ["TellsRelations", "attention_inputs", "gains", "one_user"]
 
 _USERS, _BATCH = 4096, 512  # whose gains are looked at, at most and at a time
 _BARS = 30  # of a histogram
 _PLACES = 24  # items of a history in the map
 _LAYERS = 3  # whose maps are kept
-_OTHERS = 4  # alternatives of a step that are named
 _SHORT, _LONG = 5, 25  # items of a history that makes a readable map
-_TITLE = 80  # letters
+_LETTERS = 80  # of an id or a title
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,19 +144,21 @@ def one_user(
     place = int(hit[row].long().argmax()) if bool(hit[row].any()) else 0
     memory, layers = _read(fitted, user)
     history = fixed_history(fitted.history, user, fitted.network.settings.history_length)[0]
-    steps = path_of(fitted, memory, int(lists[row, place]))
+    item = int(lists[row, place])
+    (steps,) = paths_of(fitted, memory, torch.tensor([item]))
     known = masked.items_of(user)[1]
     return OneUser(
-        user=data.user_id(int(user))[:_TITLE],
+        user=data.user_id(int(user))[:_LETTERS],
         hits=int(hit[row].sum()),
         list=lists.shape[1],
-        items=tuple(_name(data, item) for item in history[history >= 0].tolist()),
+        items=tuple(named(data, one, letters=_LETTERS) for one in history[history >= 0].tolist()),
         layers=_maps(layers, history),
-        item=_name(data, int(lists[row, place])),
+        item=named(data, item, letters=_LETTERS),
         place=place + 1,
         liked=bool(hit[row, place]),
         log_probability=short(sum(step.log_probability for step in steps), 7),
-        path=tuple(_path_level(step, fitted.trie, data, known) for step in steps),
+        path=path_levels(steps, fitted.trie, data, known, letters=_LETTERS),
+        memory=memory_part(fitted, data, int(user), item, letters=_LETTERS),
     )
 
 
@@ -180,87 +181,3 @@ def _maps(layers: list[_Attended], history: Tensor) -> tuple[RelationMap, ...]:
             )
         )
     return tuple(maps)
-
-
-def _name(data: Dataset, item: int) -> NamedItem:
-    title = "" if data.item_titles is None else str(data.item_titles[item] or "")
-    return NamedItem(id=data.item_id(item)[:_TITLE], title=title[:_TITLE])
-
-
-# --------------------------------------------------------------------------- why an item
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PathStep:
-    """One level on the way to an item."""
-
-    level: int
-    node: Tensor  # [C] int64, the children that exist there, as nodes of `level`
-    probability: Tensor  # [C] float64; head `tokens`: they may sum to less than 1, as tokens of no child have some
-    chosen: int  # the place of the item's own child
-
-    @property
-    def log_probability(self) -> float:
-        return float(self.probability[self.chosen].log())
-
-
-@torch.no_grad()
-def path_of(fitted: FittedMMGRec, memory: Encoded, item: int) -> list[PathStep]:
-    """Level by level, the probability of each child of the item's prefix, for one encoded user."""
-    trie, stepper = fitted.trie, fitted.network.stepper(memory)
-    scores = stepper.start()
-    steps, prefix = [], torch.zeros(1, dtype=torch.int64, device=trie.leaf_item.device)
-    zero = torch.zeros(1, 1, dtype=torch.int64, device=prefix.device)
-    for level in range(trie.num_levels):
-        _, child = trie.children(level - 1, prefix)
-        mine = trie.node_of_item(level)[item]
-        chosen = int((child == mine).nonzero())
-        probability = _log_probability(scores, trie, level, child).exp().cpu()
-        steps.append(PathStep(level=level, node=child.cpu(), probability=probability, chosen=chosen))
-        prefix = mine[None]
-        if level + 1 < trie.num_levels:
-            scores = stepper.advance(zero, trie.node_token(level)[mine].view(1, 1))
-    return steps
-
-
-def _log_probability(scores: TokenScores | NodeScores, trie: Trie, level: int, child: Tensor) -> Tensor:
-    """``[C]`` float64, of the children ``[C]`` of one beam."""
-    if isinstance(scores, TokenScores):
-        return scores.logits[0, 0].double().log_softmax(0)[trie.node_token(level)[child]]
-    logit = scores.vectors[child].double() @ scores.state[0, 0].double() + scores.bias[child].double()
-    return logit.log_softmax(0)
-
-
-def _path_level(step: PathStep, trie: Trie, data: Dataset, known: Tensor) -> PathLevel:
-    """A step as it is shown; rivals, and the rank among them, are of the children with an item new to the user."""
-    token = trie.node_token(step.level).cpu()
-    start, end = (edge.long().cpu() for edge in trie.leaf_interval(step.level))
-    leaf_item = trie.leaf_item.long().cpu()
-    unknown = torch.ones(trie.num_items, dtype=torch.int64)
-    unknown[known] = 0
-    before = torch.nn.functional.pad(unknown[leaf_item].cumsum(0), (1, 0))
-    new = (before[end] - before[start])[step.node]
-    order = step.probability.argsort(descending=True, stable=True)
-    order = order[(new[order] > 0) | (order == step.chosen)]
-    others = [child for child in order[: _OTHERS + 1].tolist() if child != step.chosen][:_OTHERS]
-
-    def choice(child: int) -> TokenChoice:
-        node = int(step.node[child])
-        items = leaf_item[start[node] : end[node]]
-        example = items[data.train.item_degree[items].argmax()]
-        return TokenChoice(
-            token=int(token[node]),
-            probability=short(float(step.probability[child])),
-            items=items.numel(),
-            new=int(new[child]),
-            example=_name(data, int(example)),
-        )
-
-    return PathLevel(
-        level=step.level,
-        taken=choice(step.chosen),
-        rank=int((order == step.chosen).nonzero()) + 1,
-        open=order.numel(),
-        children=step.node.numel(),
-        others=tuple(choice(child) for child in others),
-    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mmgrec.insight.payload import Facts
 from mmgrec.storage import Json, record_json
 
-__all__ = ["NamedItem", "OneUser", "PathLevel", "RelationMap", "TokenChoice"]
+__all__ = ["MemoryPart", "NamedItem", "OneUser", "PathLevel", "RelationMap", "TokenChoice", "Voice"]
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -95,6 +95,50 @@ class PathLevel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Voice:
+    """An item of a history that speaks for another item, or against it."""
+
+    item: NamedItem
+    value: float  # what it adds to the other's score, beside its log-probability; below 0: it speaks against it
+    age: int | None  # how many items of the history are newer; None: their order is not known
+
+    @classmethod
+    def read(cls, facts: Facts) -> Voice:
+        return cls(
+            item=NamedItem.read(facts.part("item")),
+            value=facts.number("value"),
+            age=facts.whole("age") if facts.has("age") else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPart:
+    """What the item memory adds to one item's score, and whom of the history it is from."""
+
+    value: float  # the sum of all voices
+    voices: int  # items of the history that speak for the item or against it
+    history: int  # all its items
+    speak_for: tuple[Voice, ...]  # at most 5, the loudest first
+    speak_against: tuple[Voice, ...]  # at most 5, the loudest first
+
+    @classmethod
+    def read(cls, facts: Facts) -> MemoryPart:
+        return cls(
+            value=facts.number("value"),
+            voices=facts.whole("voices"),
+            history=facts.whole("history"),
+            speak_for=facts.each("speak_for", Voice.read),
+            speak_against=facts.each("speak_against", Voice.read),
+        )
+
+    @property
+    def others(self) -> tuple[int, float]:
+        """How many voices are not named, and what they add together."""
+        named = (*self.speak_for, *self.speak_against)
+        return self.voices - len(named), self.value - sum(voice.value for voice in named)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OneUser:
     """An example: a user with a readable history and many hits, and the way to one item of their list."""
 
@@ -108,6 +152,12 @@ class OneUser:
     liked: bool  # whether the item is a hit
     log_probability: float  # natural logarithm of the item's
     path: tuple[PathLevel, ...]  # one for each token of the item's Rec-ID
+    memory: MemoryPart | None = None  # None: the model has no memory
+
+    @property
+    def score(self) -> float:
+        """What the item is ranked by."""
+        return self.log_probability + (0.0 if self.memory is None else self.memory.value)
 
     @classmethod
     def read(cls, facts: Facts) -> OneUser:
@@ -122,4 +172,12 @@ class OneUser:
             liked=facts.flag("liked"),
             log_probability=facts.number("log_probability"),
             path=facts.each("path", PathLevel.read),
+            memory=MemoryPart.read(facts.part("memory")) if facts.has("memory") else None,
         )
+
+    def to_json(self) -> Json:
+        """Without a memory the table has no word of it."""
+        table = record_json(self)
+        if self.memory is None:
+            del table["memory"]
+        return table

@@ -1,9 +1,9 @@
 """What `mmgrec.insight.insight` finds out about a model: `ModelInsight` and its parts, from JSON and to JSON.
 
 Of every model: popularity of what it recommends, coverage, accuracy. Of MMGRec also `GeneratorInsight`: its Rec-IDs,
-its gains, one user (`mmgrec.insight.user_values`). The page (`mmgrec.report`) draws these values; ``insight.json`` of
-runs and of studies' cells holds them, with their fields' names in their fields' order. Shares and accuracies are
-between 0 and 1, all other numbers are counts, unless a comment says otherwise.
+its gains, its item memory, one user (`mmgrec.insight.user_values`). The page (`mmgrec.report`) draws these values;
+``insight.json`` of runs and of studies' cells holds them, with their fields' names in their fields' order. Shares and
+accuracies are between 0 and 1, all other numbers are counts, unless a comment says otherwise.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mmgrec.insight.user_values import OneUser
 from mmgrec.storage import Json, record_json
 
 __all__ = [
-    "CodewordUse", "CountRange", "GainSpread", "GeneratorInsight", "GroupAccuracy", "LayerGains", "ModelInsight",
-    "PopularityGroups", "PrefixGroup", "PrefixLevel",
+    "CodewordUse", "CountRange", "GainSpread", "GeneratorInsight", "GroupAccuracy", "LayerGains", "MemoryInsight",
+    "ModelInsight", "PopularityGroups", "PrefixGroup", "PrefixLevel",
 ]  # fmt: skip
 
 SCHEMA = 1  # of the JSON
@@ -187,6 +187,37 @@ class LayerGains:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemoryInsight:
+    """The item memory of a model, and what becomes of the lists by it."""
+
+    kept: int  # items that can speak for one item, at most
+    neighbours: float  # items that do, mean over the items that have some
+    spoken_for: float  # share of the items that have some
+    bytes: int  # of the weights
+    decay: float  # an item of a history counts decay^age; 1: whether it is old or new does not matter
+    users: int  # whose lists were searched with the memory and without it, a sample
+    top_k: int  # length of these lists
+    other_places: float  # share of the lists' places that hold another item without the memory
+    other_items: float  # share of the lists' items that are not in the list without the memory
+    share: float  # of an item's score that is the memory's: median of |memory| / (|memory| + |log-probability|)
+
+    @classmethod
+    def read(cls, facts: Facts) -> MemoryInsight:
+        return cls(
+            kept=facts.whole("kept"),
+            neighbours=facts.number("neighbours"),
+            spoken_for=facts.number("spoken_for"),
+            bytes=facts.whole("bytes"),
+            decay=facts.number("decay"),
+            users=facts.whole("users"),
+            top_k=facts.whole("top_k"),
+            other_places=facts.number("other_places"),
+            other_items=facts.number("other_items"),
+            share=facts.number("share"),
+        )
+
+
 # --------------------------------------------------------------------------- the whole
 
 
@@ -198,6 +229,7 @@ class GeneratorInsight:
     prefixes: tuple[PrefixLevel, ...]  # one for each length but the whole Rec-ID's
     gains: tuple[LayerGains, ...]  # empty where the attention tells no relations
     user: OneUser | None  # None: nothing is recommended to anybody
+    memory: MemoryInsight | None = None  # None: the model has no memory
 
     @classmethod
     def read(cls, facts: Facts) -> GeneratorInsight:
@@ -206,7 +238,15 @@ class GeneratorInsight:
             prefixes=facts.each("prefixes", PrefixLevel.read),
             gains=facts.each("gains", LayerGains.read),
             user=OneUser.read(facts.part("user")) if facts.has("user") else None,
+            memory=MemoryInsight.read(facts.part("memory")) if facts.has("memory") else None,
         )
+
+    def to_json(self) -> Json:
+        """Without a memory the table has no word of it."""
+        table = record_json(self)
+        if self.memory is None:
+            del table["memory"]
+        return table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from mmgrec.insight import CountRange, GroupAccuracy, short
 from mmgrec.report.facts import Measurement, ModelRow
 from mmgrec.storage import Json
 
 __all__ = [
-    "COLOURS", "Plot", "accuracy_by_group", "axes", "bars", "colour", "coverage", "inert", "popularity", "span",
-    "stroke", "visible",
+    "COLOURS", "Plot", "Shown", "accuracy_by_group", "axes", "bars", "colour", "coverage", "inert", "popularity",
+    "span", "stroke", "visible",
 ]  # fmt: skip
 
 #: Readable on white and on black; neighbours differ in lightness too. The own model has the first.
@@ -43,6 +43,12 @@ class Plot:
 
     def as_json(self) -> Json:
         return {"id": self.name, "data": list(self.traces), "layout": self.layout}
+
+
+class Shown(Protocol):
+    """Puts figures on the page; those that could not be drawn are left out."""
+
+    def __call__(self, *plots: Plot | None) -> list[Plot]: ...
 
 
 def visible(text: object, letters: int | None = None) -> str:

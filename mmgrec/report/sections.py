@@ -5,32 +5,25 @@ A part whose facts are missing is empty, and the template leaves it out. All tex
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from mmgrec import __version__
 from mmgrec.evaluation import main_metrics
-from mmgrec.insight import CodewordUse, NamedItem, OneUser, PathLevel, TokenChoice
+from mmgrec.insight import CodewordUse, MemoryInsight
 from mmgrec.report.facts import DatasetSection, Measurement, ModelRow, PageFacts
-from mmgrec.report.figures import Plot, accuracy_by_group, bars, colour, coverage, popularity, visible
-from mmgrec.report.model_figures import codewords, curves, gains, heat_maps, level_name, prefixes
+from mmgrec.report.figures import Plot, Shown, accuracy_by_group, bars, colour, coverage, popularity, visible
+from mmgrec.report.model_figures import codewords, curves, gains, level_name, prefixes
+from mmgrec.report.user_section import user_section
 from mmgrec.storage import Json
 
 __all__ = ["page_and_plots"]
 
 _STAGES, _POINTS = 500, 2000  # drawn of all models, and of all models' curves of one stage: the page stays small
-_NAME = 80  # letters of an item's id or title
 _SURE = 0.05  # below this, a difference is called one
 _MARKS = {0: "best", 1: "second", None: ""}
 
 Column = tuple[str, Callable[[ModelRow], Json]]  # its head, and the cell of a model
-
-
-class _Shown(Protocol):
-    """Puts figures on the page; those that could not be drawn are left out."""
-
-    def __call__(self, *plots: Plot | None) -> list[Plot]: ...
 
 
 def page_and_plots(facts: PageFacts) -> tuple[Json, list[Json]]:
@@ -98,7 +91,7 @@ def _sheet(facts: PageFacts, section: DatasetSection, anchor: str, plots: list[J
     }
 
 
-def _training(models: Sequence[ModelRow], anchor: str, shown: _Shown, *, total: int) -> Json:
+def _training(models: Sequence[ModelRow], anchor: str, shown: Shown, *, total: int) -> Json:
     """The curves of each model; fewer stages and points of each, the more models (`total`) the whole page has."""
     stages, points = max(3, min(8, _STAGES // total)), max(12, min(60, _POINTS // total))
     training = []
@@ -112,7 +105,7 @@ def _training(models: Sequence[ModelRow], anchor: str, shown: _Shown, *, total: 
     return {"stages": stages if any(len(model.stages) > stages for model in models) else 0, "training": training}
 
 
-def _generators(models: Sequence[ModelRow], anchor: str, shown: _Shown) -> Json:
+def _generators(models: Sequence[ModelRow], anchor: str, shown: Shown) -> Json:
     """What only MMGRec models have, of the first seed: Rec-IDs of all, gains and a user of the first that has them."""
     insights = [(model, model.insights[0]) for model in models if model.insights]
     own = [(model, insight.items, insight.generator) for model, insight in insights if insight.generator]
@@ -132,7 +125,8 @@ def _generators(models: Sequence[ModelRow], anchor: str, shown: _Shown) -> Json:
         ],
         "generator": visible(loud[0].label) if loud else "",
         "gains": shown(*(gains(f"{anchor}-gains-{layer.layer}", layer) for layer in loud[1])) if loud else [],
-        "user": _user(*known, anchor=anchor, shown=shown) if known else None,
+        "memories": _memories([(model.label, generator.memory) for model, _, generator in own if generator.memory]),
+        "user": user_section(*known, anchor=anchor, shown=shown) if known else None,
     }
 
 
@@ -276,67 +270,36 @@ def _levels(models: Sequence[tuple[str, Sequence[CodewordUse]]]) -> Json:
     }
 
 
-# --------------------------------------------------------------------------- one user
-
-
-def _user(model: ModelRow, user: OneUser, *, anchor: str, shown: _Shown) -> Json:
-    """An example of a user, and why an item was recommended to them."""
-    maps = [
-        {
-            "title": f"Encoder layer {scores.layer + 1}: scores between the items of the history, mean over the heads",
-            "plots": shown(*heat_maps(anchor, scores)),
-        }
-        for scores in user.layers
-    ]
-    hits = f"{user.hits} of their first {user.list} recommendations are items that they liked afterwards"
-    text = (
-        f"User {visible(user.user, 40)}, seen through {visible(model.label)}: {hits}. They are an example chosen for "
-        f"a short history and many hits, not an average. What the model read of them, by number:"
-    )
-    liked = "which they did like" if user.liked else "which they are not known to like"
-    why = (
-        f"{_named(user.item)} is recommendation {user.place} of this user, {liked}. Each box is one token of its "
-        f"Rec-ID: the probability of the token taken and of its best rivals, each with the most popular item behind "
-        f"it; tokens that lead only to items they know are left out. The product over all boxes is the item's "
-        f"probability, {_percent(math.exp(user.log_probability))}."
-    )
-    steps = [
-        {
-            "title": f"Token {step.level + 1}: {step.taken.token}",
-            "text": _rank_of(step),
-            "choices": [_choice(step.taken, taken=True), *(_choice(other, taken=False) for other in step.others)],
-        }
-        for step in user.path
-    ]
-    return {"text": text, "history": [_named(item) for item in user.items], "maps": maps, "why": why, "steps": steps}
-
-
-def _rank_of(step: PathLevel) -> str:
-    """How the token taken compares with the others."""
-    rank = f"choice {step.rank} of {step.open} that hold something new to them"
-    return f"{rank} ({step.children} in all); {_items(step.taken.items)} under the prefix"
-
-
-def _choice(choice: TokenChoice, *, taken: bool) -> Json:
-    new = "" if choice.new == choice.items else f", {choice.new} new to them"
-    behind = f"{_items(choice.items)}{new}: {_named(choice.example)}"
+def _memories(models: Sequence[tuple[str, MemoryInsight]]) -> Json | None:
+    """What each model's item memory keeps, and what it changes; None where no model has one."""
+    if not models:
+        return None
+    head = [
+        "model", "neighbours kept", "items spoken for", "KiB", "decay", "list places it changes",
+        "list items it brings", "its share of a score",
+    ]  # fmt: skip
     return {
-        "taken": taken,
-        "text": f"{choice.token} · {behind}",
-        "title": behind,
-        "percent": _percent(choice.probability),
-        "width": f"{100 * min(max(choice.probability, 0.0), 1.0):.1f}",
+        "name": "Item memories",
+        "head": head,
+        "left": [],
+        "users": max(memory.users for _, memory in models),
+        "top_k": max(memory.top_k for _, memory in models),
+        "fades": any(memory.decay != 1.0 for _, memory in models),
+        "rows": [
+            {
+                "label": visible(label),
+                "own": False,
+                "colour": "",
+                "cells": [
+                    _cell(f"{memory.neighbours:.1f}", more=f"of at most {memory.kept}"),
+                    _cell(f"{memory.spoken_for:.1%}"),
+                    _cell(f"{memory.bytes / 1024:,.0f}"),
+                    _cell(f"{memory.decay:g}" if memory.decay != 1.0 else "none"),
+                    _cell(f"{memory.other_places:.1%}"),
+                    _cell(f"{memory.other_items:.1%}"),
+                    _cell(f"{memory.share:.1%}"),
+                ],
+            }
+            for label, memory in models
+        ],
     }
-
-
-def _items(count: int) -> str:
-    return "1 item" if count == 1 else f"{count:,} items"
-
-
-def _named(item: NamedItem) -> str:
-    title, name = visible(item.title, _NAME), visible(item.id, _NAME)
-    return f"{title} [{name}]" if item.title and item.title != item.id else name
-
-
-def _percent(probability: float) -> str:
-    return f"{probability:.1%}" if probability >= 0.001 else f"{probability:.1e}"

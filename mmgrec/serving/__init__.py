@@ -12,7 +12,9 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.serving.files import format_of as format_of
     from mmgrec.serving.files import write as write
     from mmgrec.serving.ids import allowed_items as allowed_items
+    from mmgrec.serving.ids import item_number as item_number
     from mmgrec.serving.ids import read_ids as read_ids
+    from mmgrec.serving.ids import user_number as user_number
     from mmgrec.serving.ids import user_numbers as user_numbers
     from mmgrec.serving.session import Question as Question
     from mmgrec.serving.session import Session as Session
@@ -22,7 +24,7 @@ else:
         {
             "answers": ["recommend", "rows_of"],
             "files": ["Format", "Shards", "format_of", "write"],
-            "ids": ["allowed_items", "read_ids", "user_numbers"],
+            "ids": ["allowed_items", "item_number", "read_ids", "user_number", "user_numbers"],
             "session": ["Question", "Session"],
         },
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmgrec.data import Dataset
 from mmgrec.errors import DataError, near_miss, reason_of
 
-__all__ = ["allowed_items", "read_ids", "user_numbers"]
+__all__ = ["allowed_items", "item_number", "read_ids", "user_number", "user_numbers"]
 
 
 def read_ids(path: Path, column: str) -> list[str]:
@@ -65,6 +65,35 @@ def user_numbers(ids: Sequence[str], data: Dataset, *, where: str) -> Tensor:
         DataError: if there are none, or unknown ones among them.
     """
     return _numbers(ids, data.user_ids, data.num_users, "user", where)
+
+
+def user_number(name: str, data: Dataset) -> int:
+    """The row number of a user by their own id.
+
+    Raises:
+        DataError: if there is no such user.
+    """
+    return _number(name, data.user_ids, data.num_users, "user", code="serving.unknown-user")
+
+
+def item_number(name: str, data: Dataset) -> int:
+    """The row number of an item by its own id.
+
+    Raises:
+        DataError: if there is no such item.
+    """
+    return _number(name, data.item_ids, data.num_items, "item", code="serving.unknown-item")
+
+
+def _number(name: str, names: Sequence[str] | None, count: int, kind: str, *, code: str) -> int:
+    known = {str(one): number for number, one in enumerate(range(count) if names is None else names)}
+    if name not in known:
+        raise DataError(
+            f"there is no {kind} {name!r} in the data",
+            remedy=f"name one of the {count} {kind}s, {next(iter(known))!r} is the first",
+            code=code,
+        )
+    return known[name]
 
 
 def allowed_items(path: Path, data: Dataset) -> Tensor:

@@ -17,6 +17,7 @@ from mmgrec.generator.task import GeneratorTraining
 from mmgrec.interfaces import (
     Context,
     Exclusion,
+    ItemWeights,
     Quantization,
     Quantizer,
     Representations,
@@ -27,7 +28,7 @@ from mmgrec.interfaces import (
 from mmgrec.recid.table import Codes
 from mmgrec.recommender import FittedMMGRec, MMGRec
 from mmgrec.storage.tensors import tensors_equal
-from mmgrec.synthetic import planted
+from mmgrec.synthetic import planted, tours
 from mmgrec_plugins.collisions.popularity import ByPopularity
 from mmgrec_plugins.decoders.exact import Exact
 from mmgrec_plugins.decoders.trie_beam import TrieBeam
@@ -46,6 +47,16 @@ class Known(Quantizer):
             representations=Representations(user=data.latent["user_taste"], item=item),
             codes=Codes(token=token, level_sizes=(4, 4, 4)),
         )
+
+
+class Drawn(Quantizer):
+    """Vectors drawn at random, and codes from their signs."""
+
+    def fit(self, data: Dataset, context: Context) -> Quantization:
+        generator = torch.Generator().manual_seed(5)
+        user, item = (torch.randn(count, 8, generator=generator) for count in (data.num_users, data.num_items))
+        codes = Codes(token=(item[:, :3] > 0).long(), level_sizes=(2, 2, 2))
+        return Quantization(representations=Representations(user=user, item=item), codes=codes)
 
 
 class Heard(Silent):
@@ -193,3 +204,25 @@ def test_a_leak_of_targets_through_the_users_representation_is_told(targets: str
     )
     model.fit(DATA, Context(reporter=heard))
     assert any("have seen the targets" in warning for warning in heard.warnings) == leaks
+
+
+def test_a_saved_model_knows_the_order_of_its_histories() -> None:
+    """Where time is known, users and memory read new items more loudly: a restored model has to as well."""
+    data = tours(num_users=60, num_items=30)
+    generator = torch.Generator().manual_seed(2)
+    weights = ItemWeights(
+        index=torch.rand(30, 30, generator=generator).topk(8).indices,
+        weight=torch.randn(30, 8, generator=generator),
+        decay=0.7,
+    )
+    model = replace(MODEL, quantizer=Drawn(), training=GeneratorTraining(epochs=0))
+    fitted = replace(model.fit(data, Context(seed=1)), weights=weights)
+    again = model.restore(load(save(fitted.state())))
+    users = torch.arange(60)
+    for history in (None, data.train.merged(data.valid)):
+        mine, other = (one if history is None else one.with_history(history) for one in (fitted, again))
+        first, second = (
+            one.recommend(users, top_k=10, exclusion=exclusion_of(data.train, users)) for one in (mine, other)
+        )
+        assert torch.equal(first.item, second.item)
+        torch.testing.assert_close(first.score, second.score, rtol=1e-5, atol=1e-5)

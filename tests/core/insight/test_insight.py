@@ -17,7 +17,8 @@ from mmgrec.generator.layers import NetworkSettings
 from mmgrec.generator.task import GeneratorTraining
 from mmgrec.insight.bins import doubling, short
 from mmgrec.insight.facts import insight
-from mmgrec.insight.one_user import attention_inputs, gains, path_of
+from mmgrec.insight.one_item import paths_of
+from mmgrec.insight.one_user import attention_inputs, gains
 from mmgrec.insight.rec_ids import codewords, prefixes
 from mmgrec.insight.user_values import OneUser
 from mmgrec.insight.values import CountRange, GeneratorInsight, ModelInsight, PrefixGroup
@@ -240,8 +241,8 @@ def test_the_probabilities_along_a_path_multiply_to_the_decoders_score(head: Lit
     for row, user in enumerate(users):
         history = fitted.history.padded(user[None])
         memory, _ = attention_inputs(fitted.network, user[None], history)
-        for target, wanted in zip(item[row].tolist(), score[row].tolist(), strict=True):
-            steps = path_of(fitted, memory, target)
+        paths = paths_of(fitted, memory, item[row])
+        for steps, wanted in zip(paths, score[row].tolist(), strict=True):
             assert sum(step.log_probability for step in steps) == pytest.approx(wanted, abs=1e-4)
             total = steps[0].probability.sum()
             assert float(total) == pytest.approx(1) if head == "tree" else float(total) <= 1 + 1e-6
