@@ -62,7 +62,7 @@ class GraphEncoder:
     batch_size: Annotated[int, Ge(0)] = 0  # edges; 0: a sixteenth of all, from 4,096 to 8,192
     epochs: Annotated[int, Ge(0)] = 300
     learning_rate: Annotated[float, Gt(0)] = 5e-3  # at 4,096 edges; with batch_size 0 it grows as the batch's root
-    rungs: tuple[Annotated[int, Ge(1)], ...] = (20, 60)  # epochs after which the worse half of the choices is left
+    rungs: tuple[Annotated[int, Ge(1)], ...] = (10, 30)  # epochs after which the worse half of the choices is left
     patience: Annotated[int, Ge(1)] = 6  # validations
     validate_every: Annotated[int, Ge(1)] = 5  # epochs
     validation_users: Annotated[int, Ge(1)] = 10_000  # at most, a seeded sample
@@ -117,11 +117,16 @@ class EncoderFit:
         """All members, trained, joined and calibrated."""
         encoder, reporter = self.encoder, self.context.reporter
         members: dict[str, Representations] = {}
+        temperatures = encoder.temperature
         for loss in encoder.losses:
             for layers in encoder.softmax_layers if loss == "softmax" else (encoder.num_layers,):
-                found = self.member(loss, layers, beside=tuple(members.values()))
-                if found is not None:
-                    members[f"{loss}-{layers}"] = found
+                best, value = self.member(
+                    loss, layers, beside=tuple(members.values()), temperatures=temperatures if encoder.rungs else None
+                )
+                if best.wanted:
+                    members[f"{loss}-{layers}"] = best.representations
+                if loss == "softmax":  # what one depth likes, the others like
+                    temperatures = (value,)
         small, weights = self._joined(*members.values())
         if len(members) > 1:
             reporter.note(f"members joined by validation: {dict(zip(members, weights, strict=True))}")
@@ -135,17 +140,23 @@ class EncoderFit:
         return joined(members, self.recall, rank=rank)
 
     def member(
-        self, loss: Loss, num_layers: int, *, beside: tuple[Representations, ...] = ()
-    ) -> Representations | None:
+        self,
+        loss: Loss,
+        num_layers: int,
+        *,
+        beside: tuple[Representations, ...] = (),
+        temperatures: tuple[float, ...] | None = None,
+    ) -> tuple[Best, float]:
         """By one loss at one depth; validation chooses what is left open, then the scale of the item graph.
 
         Args:
             loss: of the member.
             num_layers: its depth.
-            beside: members before it.
+            beside: members before it; it is wanted if it adds something to them.
+            temperatures: to choose from; None: the settings'.
 
         Returns:
-            None where the member would add nothing to those before it.
+            The member, and its regularization or temperature.
         """
         encoder = self.encoder
 
@@ -157,7 +168,7 @@ class EncoderFit:
         def wanted(found: Representations) -> bool:
             return not beside or not len(self.recall) or self._joined(*beside, found)[1][-1] > 0
 
-        def best(choices: list[tuple[float, float]], wanted: Callable[[Representations], bool] | None) -> Best | None:
+        def best(choices: list[tuple[float, float]], wanted: Callable[[Representations], bool] | None) -> Best:
             tasks = {
                 name(value, scale): self.task(
                     loss, regularization=value, temperature=value, scale=scale, num_layers=num_layers
@@ -168,13 +179,13 @@ class EncoderFit:
             return raced(tasks, settings, self.context, "graph", rungs=encoder.rungs, wanted=wanted)
 
         first, *others = encoder.item_graph_scale
-        values = encoder.temperature if loss == "softmax" else encoder.regularization
+        values = (temperatures or encoder.temperature) if loss == "softmax" else encoder.regularization
         strongest = best([(value, first) for value in values], wanted)
-        if strongest is None or loss == "softmax" or not others or self.item_graph is None:
-            return None if strongest is None else strongest.representations
-        other = best([(values[strongest.place], scale) for scale in others], None)
-        assert other is not None
-        return max(strongest, other, key=lambda candidate: candidate.score).representations
+        value = values[strongest.place]
+        if not strongest.wanted or loss == "softmax" or not others or self.item_graph is None:
+            return strongest, value
+        other = best([(value, scale) for scale in others], None)
+        return max(strongest, other, key=lambda candidate: candidate.score), value
 
     def task(
         self,

@@ -117,10 +117,10 @@ class RankingTask(Task[EdgeBatch]):
         return {"bpr": -F.logsigmoid((x_u * (x_i - x_j)).sum(1)).mean()}
 
     def _softmax(self, x_u: Tensor, x_i: Tensor, x_j: Tensor) -> dict[str, Tensor]:
-        x_u, x_i, x_j = F.normalize(x_u, dim=1), F.normalize(x_i, dim=1), F.normalize(x_j, dim=1)
-        positive = (x_u * x_i).sum(1, keepdim=True)
-        logits = torch.cat([positive, x_u @ x_j.T], dim=1) / self.temperature
-        return {"softmax": -F.log_softmax(logits, dim=1)[:, 0].mean()}
+        x_u = F.normalize(x_u, dim=1) / self.temperature  # here, where it is small: the table of logits is not
+        positive = (x_u * F.normalize(x_i, dim=1)).sum(1)
+        negative = (x_u @ F.normalize(x_j, dim=1).T).logsumexp(1)
+        return {"softmax": (torch.logaddexp(positive, negative) - positive).mean()}
 
     def validate(self) -> float | None:
         if not len(self.recall):
@@ -149,6 +149,7 @@ class Best:
     place: int  # in the order of the tasks
     score: float  # validation recall
     representations: Representations
+    wanted: bool = True  # False: it was left half trained, as it adds nothing to what there is
 
 
 def best_of(tasks: Iterable[tuple[str, RankingTask]], settings: TrainingSettings, context: Context, stage: str) -> Best:
@@ -176,7 +177,7 @@ def raced(
     *,
     rungs: tuple[int, ...],
     wanted: Callable[[Representations], bool] | None = None,
-) -> Best | None:
+) -> Best:
     """Successive halving: all named tasks are trained to the first rung, the better half to the next, one to its end.
 
     What decides is the best validation recall up to the rung (ties: the first). A race that was killed goes on where
@@ -188,10 +189,10 @@ def raced(
         context: for what is drawn, and for checkpoints.
         stage: shown in reports; part of the random streams' names.
         rungs: epochs, ascending.
-        wanted: asked at the last rung with what the first of the race says then: False ends it without a winner.
+        wanted: asked at the last rung with what the first of the race says then: False ends it there.
 
     Returns:
-        The winner; None where it was not wanted.
+        The winner, and whether it was wanted.
     """
     names = list(tasks)
     trainings = {name: Training(tasks[name], settings, context, f"{stage}-{name}") for name in names}
@@ -214,7 +215,12 @@ def raced(
     if wanted is not None and rungs and training.epoch <= rungs[-1] and not wanted(task.representations()):
         training.drop()
         context.reporter.note(f"{stage}: {winner} is left at epoch {training.epoch}, as it adds nothing to the others")
-        return None
+        return Best(
+            place=names.index(winner),
+            score=training.score(epoch=rungs[-1]),
+            representations=task.representations(),
+            wanted=False,
+        )
     training.advance(settings.epochs)
     training.finish()
     score = task.validate() or 0.0
