@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mmgrec._lazy import hand_out
 
 if TYPE_CHECKING:  # "as" says that the name is handed out
+    from mmgrec.runs.beside import beside_of as beside_of
     from mmgrec.runs.comparison import Comparison as Comparison
     from mmgrec.runs.comparison import compare as compare
     from mmgrec.runs.execution import RunOutcome as RunOutcome
@@ -46,6 +47,7 @@ else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
         {
+            "beside": ["beside_of"],
             "comparison": ["Comparison", "compare"],
             "execution": ["RunOutcome", "execute"],
             "experiment": ["Experiment", "METRICS", "Model", "PARTS", "SECTIONS", "VALUES"],

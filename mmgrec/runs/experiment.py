@@ -21,7 +21,9 @@ from mmgrec.errors import PluginError, Problem, SettingsError, near_miss
 from mmgrec.guards import checked_data, in_one_line, third_party
 from mmgrec.interfaces import Context, DatasetSource, Metric, Recommender, Reporter, Silent
 from mmgrec.registry import Registry
+from mmgrec.runs.beside import beside_of
 from mmgrec.runs.earlier import upgraded
+from mmgrec.runs.presets import label_of, preset_of
 from mmgrec.settings import Setting, Settings, build, describe, merge, plain
 from mmgrec.with_memory import WithMemory
 
@@ -70,7 +72,8 @@ class Model:
         """All settings, defaults spelt out."""
         if isinstance(self.recommender, WithMemory):
             memory = {"name": self.parts["memory"], **plain(self.recommender.memory)}
-            return {**plain(self.recommender.base), "memory": memory}
+            candidates = {"memory_candidates": self.recommender.candidates} if self.recommender.candidates else {}
+            return {**plain(self.recommender.base), "memory": memory, **candidates}
         table = plain(self.recommender)
         return {key: {"name": self.parts[key], **value} if key in self.parts else value for key, value in table.items()}
 
@@ -154,15 +157,6 @@ class Experiment:
                 rival = rival.base
             sections[f"baselines.{row.label}"] = describe(type(rival), over=rival)
         return sections
-
-
-def label_of(preset: str) -> str:
-    """How MMGRec by another preset is called in results."""
-    return f"mmgrec ({preset})"
-
-
-def preset_of(label: str) -> str:
-    return label.removeprefix("mmgrec (").removesuffix(")")
 
 
 def _checked(config: Settings, problems: list[Problem]) -> dict[str, Any]:  # Any: TOML
@@ -250,14 +244,18 @@ class _Maker:
                     )
                 )
                 continue
-            memory = values.pop("memory", None)
-            part = self.plugin("recommender", name, values, f"baselines.{label}")
+            where = f"baselines.{label}"
+            try:
+                beside = beside_of(values, PARTS["memory"])
+            except SettingsError as error:
+                self.problems.extend(problem.within(where) for problem in error.problems)
+                continue
+            part = self.plugin("recommender", name, values, where)
             parts: dict[str, str] = {}
-            if isinstance(memory, Mapping):
-                parts["memory"] = str(memory.get("name", PARTS["memory"]))
-                own = {key: value for key, value in memory.items() if key != "name"}
-                beside = self.plugin("memory", parts["memory"], own, f"baselines.{label}.memory")
-                part = None if part is None or beside is None else WithMemory(base=part, memory=beside)
+            if part is not None and beside is not None:
+                parts["memory"] = beside.name
+                memory = self.plugin("memory", beside.name, beside.settings, f"{where}.memory")
+                part = memory and WithMemory(base=part, memory=memory, candidates=beside.candidates)
             if part is not None:
                 models.append(Model(label=label, plugin=name, recommender=cast(Recommender, part), parts=parts))
         return models

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-__all__ = ["DEPARTURES", "PRESETS"]
+__all__ = ["DEPARTURES", "PRESETS", "label_of", "preset_of"]
 
 Sections = Mapping[str, Mapping[str, object]]
 
@@ -85,3 +85,13 @@ PRESETS["published-code"] = {
     "training": {**PRESETS["paper"]["training"], "target_in_input": True, "subsample": "once"},
     "decoder": {"name": _PUBLISHED},
 }
+
+
+def label_of(preset: str) -> str:
+    """How MMGRec by another preset is called in results."""
+    return f"mmgrec ({preset})"
+
+
+def preset_of(label: str) -> str:
+    """The preset of a row that `label_of` named."""
+    return label.removeprefix("mmgrec (").removesuffix(")")

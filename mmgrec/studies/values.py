@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from mmgrec.interfaces import DatasetSource
 from mmgrec.registry import Registry
-from mmgrec.runs import METRICS, PARTS, VALUES, Experiment, Model
+from mmgrec.runs import METRICS, PARTS, VALUES, Experiment, Model, beside_of
 from mmgrec.settings import Settings, build
 from mmgrec.with_memory import WithMemory
 
@@ -80,18 +80,16 @@ def model_of(label: str, table: Settings, registry: Registry) -> Model:
     if plugin == "mmgrec":
         own = Experiment.of(values, registry=registry).models[0]
         return dataclasses.replace(own, label=label)
-    memory = values.pop("memory", None)
+    beside = beside_of(values, PARTS["memory"])
     recommender: Any = build(registry.load("recommender", plugin), values)
-    if not isinstance(memory, Mapping):
+    if beside is None:
         return Model(label=label, plugin=plugin, recommender=recommender)
-    name = str(memory.get("name", PARTS["memory"]))
-    its_own = {key: value for key, value in memory.items() if key != "name"}
-    beside: Any = build(registry.load("memory", name), its_own, "memory")
+    memory: Any = build(registry.load("memory", beside.name), beside.settings, "memory")
     return Model(
         label=label,
         plugin=plugin,
-        recommender=WithMemory(base=recommender, memory=beside),
-        parts={"memory": name},
+        recommender=WithMemory(base=recommender, memory=memory, candidates=beside.candidates),
+        parts={"memory": beside.name},
     )
 
 
