@@ -54,6 +54,7 @@ class GraphEncoder:
     num_neighbors: Annotated[int, Ge(1)] = 10  # of an item in a modality's graph
     regularization: Annotated[tuple[float, ...], MinLen(1)] = (3e-3, 1e-2)  # L2 with bpr; several: by validation
     temperature: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.2, 0.15, 0.3)  # softmax; by validation
+    contrast: Annotated[float, Ge(0)] = 0.0  # weight of neighbouring layers as contrast pairs (NLGCL), with bpr
     num_negatives: Annotated[int, Ge(1)] = 500  # of the softmax, shared by a batch
     rank: Annotated[int, Ge(0)] = (
         128  # members together are folded to at most this many dimensions; 0: left as they are
@@ -212,6 +213,7 @@ class EncoderFit:
                 item_graph=self.item_graph,
                 graph_scale=scale * (0.5 if loss == "softmax" else 1.0),
                 graph_first=loss == "softmax",
+                contrast=encoder.contrast if loss == "bpr" else 0.0,
             )
         return RankingTask(
             network.to(self.context.device),

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmgrec.data import Dataset
+from mmgrec_plugins.representations.contrast import neighbouring_layers
 from mmgrec_plugins.representations.modalities import centred_features
-from mmgrec_plugins.representations.ranking import RankingNetwork
+from mmgrec_plugins.representations.ranking import EdgeBatch, RankingNetwork
 from mmgrec_plugins.representations.sparse import FixedMatrix, bipartite, normalized
 
 __all__ = ["GraphNetwork"]
@@ -35,8 +36,12 @@ class GraphNetwork(RankingNetwork):
         graph_scale: float = 0.0,
         graph_first: bool = False,
         scale: float = 0.1,
+        contrast: float = 0.0,
+        contrast_temperature: float = 0.2,
     ) -> None:
         super().__init__()
+        self.contrast, self.contrast_temperature = contrast, contrast_temperature
+        self._layers: list[tuple[Tensor, Tensor]] = []  # of the last forward pass, where they are contrasted
         self.num_layers, self.convolution = num_layers, convolution
         self.item_graph, self.graph_scale, self.graph_first = item_graph, graph_scale, graph_first
         self.num_users, self.free_items = data.num_users, free
@@ -69,6 +74,7 @@ class GraphNetwork(RankingNetwork):
         """Representations of all users ``[U, D]`` and items ``[I, D]``."""
         start_user, start_item = self.start()
         x = torch.cat([start_user, start_item])
+        layers = [x]
         if self.convolution == "sage":
             for layer in self.sage:
                 x = F.leaky_relu(layer(x, self.edges))  # Eq. 5
@@ -77,8 +83,19 @@ class GraphNetwork(RankingNetwork):
             for _ in range(self.num_layers):
                 x = self.adjacency @ x
                 total = total + x
+                layers.append(x)
             x = total / (self.num_layers + 1)
         user, item = x[: self.num_users], x[self.num_users :]
+        if self.contrast and self.training:
+            self._layers = [(layer[: self.num_users], layer[self.num_users :]) for layer in layers]
         if self.item_graph is not None and not self.graph_first:
             item = item + self.graph_scale * (self.item_graph @ start_item)
         return user, item
+
+    def extra(self, batch: EdgeBatch, user: Tensor, item: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Neighbouring layers contrasted, where that is asked for."""
+        layers, self._layers = self._layers, []
+        if len(layers) < 2:
+            return {}
+        loss = neighbouring_layers(layers, batch.user, batch.item, temperature=self.contrast_temperature)
+        return {"contrast": self.contrast * loss}
