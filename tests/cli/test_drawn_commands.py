@@ -58,6 +58,7 @@ COMMANDS = {
     ("ids",): ["--json"],
     ("recommend",): ["--users", "--out", "-k", "--allow", "--exclude", "--shard-size", "--model", "--data", "--device",
                      "--json"],
+    ("explain",): ["--user", "--item", "-k", "--exclude", "--model", "--data", "--device", "--json"],
     ("evaluate",): ["--split", "--mask", "-k", "--model", "--data", "--device", "--json"],
     ("compare",): ["--metric", "--split", "--json"],
     ("report",): ["--json"],

@@ -106,6 +106,10 @@ def there(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("report", "run"),
         ("recommend", "run", "--users=users.jsonl", "--out=top.jsonl", "-k3"),
         ("recommend", "run", "--users=users.jsonl", "--out=top.parquet", "-k3", "--json"),
+        ("explain", "run", "--user=u7"),
+        ("explain", "run", "--user=[bold]x[/bold]"),
+        ("explain", "run", "--user=u7", f"--item={LONG}"),
+        ("explain", "run", f"--user={LONG}", "--item=<script>alert(1)</script>"),
     ],
     ids=lambda argv: " ".join(argv[:2]),
 )
@@ -120,6 +124,14 @@ def test_they_come_back_as_they_were() -> None:
     assert {row["item"] for row in rows} <= {*HOSTILE, "plain"}
     items = polars.read_parquet("run/rec_ids.parquet")["item"].to_list()
     assert sorted(items) == sorted([*HOSTILE, "plain"])
+
+
+def test_they_come_back_whole_from_an_explanation() -> None:
+    told = json.loads(said("explain", "run", f"--user={LONG}", "-k100", "--exclude=train", "--json"))
+    assert told["user"] == LONG
+    own = {one["item"]["id"] for one in told["items"]}
+    assert own & {*HOSTILE} == own - {"plain"}
+    assert len(own) > 3
 
 
 def test_they_stay_inert_where_a_mistake_names_them(told: Told) -> None:

@@ -47,7 +47,7 @@ def test_plugins_json_has_the_promised_keys() -> None:
     assert all(list(row) == ["kind", "name", "summary", "distribution", "version", "status"] for row in rows)
 
 
-COMMANDS = ["run", "plugins", "ids", "recommend", "evaluate", "compare", "data check", "config show"]
+COMMANDS = ["run", "plugins", "ids", "recommend", "explain", "evaluate", "compare", "data check", "config show"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -50,6 +50,9 @@ def fails(argv: list[str], capsys: Capture) -> tuple[int, str]:
         (["study", "overall", "--device", "cuda:77"], "--device cuda:77: not usable here"),
         (["evaluate", "absent", "--device", "gpu"], "--device gpu: not usable here"),
         (["recommend", "absent", "--users", "u", "--out", "o", "--device", "gpu"], "--device gpu: not usable here"),
+        (["explain", "absent", "--user", "ann"], "there is no run in this folder"),
+        (["explain", "absent"], "Missing option '--user'"),
+        (["explain", "absent", "--user", "ann", "--exclude", "most"], "--exclude 'most' is unknown"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_code_2(
