@@ -73,7 +73,12 @@ def user_number(name: str, data: Dataset) -> int:
     Raises:
         DataError: if there is no such user.
     """
-    return _number(name, data.user_ids, data.num_users, "user", code="serving.unknown-user")
+    places = _places(data.user_ids, data.num_users)
+    if name not in places:
+        raise DataError(
+            f"there is no user {name!r} in the data", remedy=_some_name(places, "user"), code="serving.unknown-user"
+        )
+    return places[name]
 
 
 def item_number(name: str, data: Dataset) -> int:
@@ -82,18 +87,12 @@ def item_number(name: str, data: Dataset) -> int:
     Raises:
         DataError: if there is no such item.
     """
-    return _number(name, data.item_ids, data.num_items, "item", code="serving.unknown-item")
-
-
-def _number(name: str, names: Sequence[str] | None, count: int, kind: str, *, code: str) -> int:
-    known = {str(one): number for number, one in enumerate(range(count) if names is None else names)}
-    if name not in known:
+    places = _places(data.item_ids, data.num_items)
+    if name not in places:
         raise DataError(
-            f"there is no {kind} {name!r} in the data",
-            remedy=f"name one of the {count} {kind}s, {next(iter(known))!r} is the first",
-            code=code,
+            f"there is no item {name!r} in the data", remedy=_some_name(places, "item"), code="serving.unknown-item"
         )
-    return known[name]
+    return places[name]
 
 
 def allowed_items(path: Path, data: Dataset) -> Tensor:
@@ -104,7 +103,7 @@ def allowed_items(path: Path, data: Dataset) -> Tensor:
 
 
 def _numbers(ids: Sequence[str], names: Sequence[str] | None, count: int, kind: str, where: str) -> Tensor:
-    known = {str(name): number for number, name in enumerate(range(count) if names is None else names)}
+    known = _places(names, count)
     wanted = list(dict.fromkeys(ids))
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -117,3 +116,12 @@ def _numbers(ids: Sequence[str], names: Sequence[str] | None, count: int, kind: 
     if not wanted:
         raise DataError(f"no {kind} is named", where=where, remedy=f"write one {kind} a line", code="serving.no-ids")
     return torch.tensor([known[name] for name in wanted], dtype=torch.int64)
+
+
+def _places(names: Sequence[str] | None, count: int) -> dict[str, int]:
+    """Id -> row number."""
+    return {str(name): number for number, name in enumerate(range(count) if names is None else names)}
+
+
+def _some_name(places: dict[str, int], kind: str) -> str:
+    return f"name one of the {len(places)} {kind}s, {next(iter(places))!r} is the first"
