@@ -12,13 +12,14 @@ from mmgrec.memory.incidence import user_item
 __all__ = ["check_closed_form", "ease_weights"]
 
 
-def check_closed_form(num_items: int, most: int, *, instead: str) -> None:
+def check_closed_form(num_items: int, most: int, *, instead: str, code: str) -> None:
     """Refuse a catalogue whose items × items matrix would not fit.
 
     Args:
         num_items: of the catalogue.
         most: the setting ``max_items``.
         instead: what to use for larger catalogues.
+        code: of the error.
 
     Raises:
         SettingsError: if there are more items than that.
@@ -27,7 +28,7 @@ def check_closed_form(num_items: int, most: int, *, instead: str) -> None:
         raise SettingsError(
             [f"EASE would need {num_items}² weights, but max_items is {most}"],
             remedy=f"use {instead}, or raise max_items",
-            code="memory.too-many-items",
+            code=code,
         )
 
 

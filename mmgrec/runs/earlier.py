@@ -13,9 +13,14 @@ from typing import Any
 from mmgrec.errors import Problem
 from mmgrec.settings import Settings
 
-__all__ = ["upgraded"]
+__all__ = ["is_earlier", "upgraded"]
 
 _GONE = "rescoring"
+
+
+def is_earlier(config: Settings) -> bool:
+    """Whether the settings of a run were written by an earlier version."""
+    return _GONE in config
 
 
 def upgraded(config: Settings, problems: list[Problem]) -> dict[str, Any]:  # Any: TOML

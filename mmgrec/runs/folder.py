@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmgrec.errors import RunError
+from mmgrec.errors import RunError, UserError
+from mmgrec.runs.earlier import is_earlier
+from mmgrec.runs.experiment import Experiment
 from mmgrec.runs.layout import CHECKPOINTS, LOG, SETTINGS
 from mmgrec.settings import Values, comparable, differences, first_differences, read_toml, toml_text
 from mmgrec.storage import SealedFolder
@@ -42,7 +44,7 @@ class RunFolder(SealedFolder):
         return toml_text(wanted).encode()
 
     def refusal(self, there: Values, wanted: Values) -> tuple[str, str] | None:
-        if odd := differences(there, wanted):
+        if odd := differences(_as_of_now(there), wanted):
             sentence = f"this folder was made by other settings: {first_differences(odd)}"
             return sentence, "choose another folder with --out, or delete this one"
         return None
@@ -93,6 +95,18 @@ class RunFolder(SealedFolder):
                 code="runs.unfinished",
             )
         super().checked(but=but)
+
+
+def _as_of_now(there: Values) -> Values:
+    """Settings that an earlier version wrote, with those of this one; as they are where these cannot be said."""
+    if not is_earlier(there):
+        return there
+    values = dict(there)
+    fingerprint = {key: values.pop(key) for key in ("fingerprint",) if key in values}
+    try:
+        return {**Experiment.of(values).values(), **fingerprint}
+    except UserError:
+        return there
 
 
 def identity(values: Values, fingerprint: str) -> str:

@@ -10,7 +10,13 @@ Pytest is needed for collection alone: failures are plain assertions that say wh
 """
 
 from mmgrec.synthetic import checkerboard, tours
-from mmgrec.testing.learning import CollisionContract, PartContract, PositionContract, QuantizerContract
+from mmgrec.testing.learning import (
+    CollisionContract,
+    ItemMemoryContract,
+    PartContract,
+    PositionContract,
+    QuantizerContract,
+)
 from mmgrec.testing.ranking import DatasetContract, DecoderContract, MetricContract, RecommenderContract
 from mmgrec.testing.values import TableStepper, eight_items, same, table_stepper, tiny_data, without_test
 
@@ -18,6 +24,7 @@ __all__ = [
     "CollisionContract",
     "DatasetContract",
     "DecoderContract",
+    "ItemMemoryContract",
     "MetricContract",
     "PartContract",
     "PositionContract",

@@ -1,4 +1,4 @@
-"""Contracts of the parts that learn or encode: quantizers, collision resolvers, positional schemes."""
+"""Contracts of the parts that learn or encode: quantizers, collision resolvers, positional schemes, item memories."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from mmgrec.data import Dataset
-from mmgrec.interfaces import CollisionResolver, Context, PositionalScheme, Quantization, Quantizer
+from mmgrec.data import Dataset, Interactions
+from mmgrec.interfaces import (
+    CollisionResolver,
+    Context,
+    ItemMemory,
+    ItemWeights,
+    PositionalScheme,
+    Quantization,
+    Quantizer,
+)
 from mmgrec.recid import Codes, RecIDTable
 from mmgrec.settings import build, plain, toml_text
 from mmgrec.testing.values import same, tiny_data, without_test
 
-__all__ = ["CollisionContract", "PartContract", "PositionContract", "QuantizerContract"]
+__all__ = ["CollisionContract", "ItemMemoryContract", "PartContract", "PositionContract", "QuantizerContract"]
 
 P = TypeVar("P")
 
@@ -193,3 +201,79 @@ class PositionContract(PartContract[PositionalScheme]):
     def test_single_items_work(self) -> None:
         x, user, _ = self.inputs(1)
         assert bool(self.outputs(x, user, torch.ones(3, 1, dtype=torch.bool)).isfinite().all())
+
+
+class ItemMemoryContract(PartContract[ItemMemory]):
+    """What may be asked of every item memory, beside scores of chance."""
+
+    def data(self) -> Dataset:
+        """Override for a memory that needs other data."""
+        return tiny_data()
+
+    def fit(self, data: Dataset | None = None, seed: int = 0) -> ItemWeights:
+        given = data or self.data()
+        scores = torch.randn(given.num_users, given.num_items, generator=torch.Generator().manual_seed(7))
+        return self.make().fit(given, lambda users: scores[users], Context(seed=seed))
+
+    def test_every_item_has_a_row_of_items_and_weights(self) -> None:
+        data, weights = self.data(), self.fit()
+        index, weight = weights.index, weights.weight
+        assert index.shape == weight.shape, f"as many weights as items expected, got {weight.shape} and {index.shape}"
+        assert index.shape[0] == data.num_items, f"one row for each of {data.num_items} items expected"
+        assert index.dtype == torch.int64, f"int64 expected, got {index.dtype}"
+        assert bool(((index >= -1) & (index < data.num_items)).all()), "an item is named that there is not"
+        assert not bool(weight[index < 0].any()), "there is a weight where no item is named (-1)"
+
+    def test_weights_are_finite_floats_on_the_cpu(self) -> None:
+        weights = self.fit()
+        assert weights.weight.dtype == torch.float32, f"float32 expected, got {weights.weight.dtype}"
+        assert bool(weights.weight.isfinite().all()), "a weight is NaN or infinite"
+        assert weights.index.device.type == weights.weight.device.type == "cpu", "histories are summed up on the CPU"
+        assert not weights.weight.requires_grad, "detach what is returned"
+        assert 0 < weights.decay < float("inf"), f"a positive decay expected, got {weights.decay}"
+
+    def test_histories_are_summed_up(self) -> None:
+        data = self.data()
+        scores = self.fit().scores(data.train, torch.arange(data.num_users))
+        assert scores.item.shape == scores.value.shape
+        assert bool(scores.value.isfinite().all())
+
+    def test_it_works_without_validation_items(self) -> None:
+        data = self.data()
+        nothing = data.without_test().test
+        assert self.fit(dataclasses.replace(data, valid=nothing)).index.shape[0] == data.num_items
+
+    def test_items_without_interactions_are_no_obstacle(self) -> None:
+        data = self.data()
+        few, train = data.num_items // 2, data.train
+        keep = train.item < few
+        time = None if train.time is None else train.time[keep]
+        fewer = Interactions(
+            user=train.user[keep], item=train.item[keep], time=time, num_users=data.num_users, num_items=data.num_items
+        )
+        assert bool(self.fit(dataclasses.replace(data, train=fewer)).weight.isfinite().all())
+
+    def test_the_data_are_left_alone(self) -> None:
+        data = self.data()
+        before = data.fingerprint
+        self.fit(data)
+        assert dataclasses.replace(data).fingerprint == before, "the data were written over"
+
+    def test_the_same_seed_gives_the_same_bits(self) -> None:
+        assert same(self.fit(seed=3), self.fit(seed=3)), "the weights of two runs with one seed differ"
+
+    def test_the_global_random_state_is_left_alone(self) -> None:
+        before = torch.get_rng_state()
+        self.fit()
+        assert torch.equal(before, torch.get_rng_state()), "draw from context.generator(...), not from torch's global"
+
+    def test_the_global_random_state_is_not_read(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            first = self.fit()
+            torch.manual_seed(2)
+            assert same(first, self.fit()), "draw from context.generator(...), not from torch's global"
+
+    def test_the_test_part_is_not_looked_at(self) -> None:
+        data = self.data()
+        assert same(self.fit(data), self.fit(without_test(data))), "the weights change with the test items"

@@ -15,6 +15,7 @@ from mmgrec.interfaces import (
     Decoder,
     Exclusion,
     FittedRecommender,
+    ItemScores,
     Metric,
     Recommender,
     exclusion_of,
@@ -75,6 +76,32 @@ class DecoderContract(PartContract[Decoder]):
     def test_nothing_left_is_an_empty_list(self) -> None:
         item, _ = self.decode(2, seen=torch.arange(8).repeat(3, 1))
         assert item.tolist() == [[-1, -1]] * 3
+
+    def test_item_scores_are_added_where_it_says_so(self) -> None:
+        """For and against, of excluded items too, and of nobody's: the second user's history says nothing."""
+        decoder, seen = self.make(), torch.tensor([[2, 5], [0, -1], [6, 4]])
+        if not decoder.adds_item_scores:
+            return
+        scores = ItemScores(
+            item=torch.tensor([[2, 3, 6], [-1, -1, -1], [0, 7, -1]]),
+            value=torch.tensor([[30.0, 20.0, -20.0], [0.0, 0.0, 0.0], [-20.0, 20.0, 0.0]]),
+        )
+        item, score = decoder.decode(
+            table_stepper(eight_items()),
+            Trie.of(eight_items()),
+            top_k=8,
+            exclusion=Exclusion(seen=seen),
+            item_scores=scores,
+        )
+        assert [row[0] for row in item.tolist()][::2] == [3, 7], "items that are spoken for come first"
+        assert [row[5] for row in item.tolist()][::2] == [6, 0], "items that are spoken against come last"
+        for row, ban in zip(item.tolist(), seen.tolist(), strict=True):
+            assert not set(row) & (set(ban) - {-1}), "an excluded item came"
+        alone, value = self.decode(8, seen=seen)
+        assert torch.equal(item[1].cpu(), alone[1].cpu()), "a user of whom nothing is said gets another list"
+        log_p = torch.full((3, 9), -torch.inf).scatter(1, alone.cpu() % 9, value.cpu())  # -1 has the last column
+        rest = score.cpu() - scores.of(item.cpu())
+        torch.testing.assert_close(rest, log_p.gather(1, item.cpu() % 9), atol=1e-4, rtol=1e-4)
 
 
 class RecommenderContract(PartContract[Recommender]):

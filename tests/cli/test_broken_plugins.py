@@ -22,6 +22,7 @@ KINDS = {  # base class -> kind, hook
     "Quantizer": ("quantizer", "mmgrec_quantizers"),
     "CollisionResolver": ("collisions", "mmgrec_collision_resolvers"),
     "PositionalScheme": ("position", "mmgrec_positional_schemes"),
+    "ItemMemory": ("memory", "mmgrec_item_memories"),
     "Decoder": ("decoder", "mmgrec_decoders"),
     "Recommender": ("recommender", "mmgrec_recommenders"),
     "DatasetSource": ("dataset", "mmgrec_datasets"),
@@ -141,6 +142,7 @@ SMALL: dict[str, Any] = {
     "metrics": ["recall"],
     "data": {"path": "tiny"},
     "quantizer": {"name": "quantizer-that-is-sound"},
+    "memory": {"name": "none"},
     "network": {"dim": 8, "history_length": 8},
     "training": {"epochs": 1},
 }

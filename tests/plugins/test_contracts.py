@@ -18,6 +18,7 @@ from mmgrec.testing import (
     CollisionContract,
     DatasetContract,
     DecoderContract,
+    ItemMemoryContract,
     MetricContract,
     PositionContract,
     QuantizerContract,
@@ -123,6 +124,19 @@ class TestSinusoidal(Made, PositionContract):
     kind = "position"
     name = "sinusoidal"
     equivariant = False
+
+
+class TestMemories(Made, ItemMemoryContract):
+    kind = "memory"
+
+    @pytest.fixture(autouse=True, params=shipped("memory"))
+    def choose(self, request: pytest.FixtureRequest) -> None:
+        self.name = request.param
+
+
+class TestMemoriesOfOrderedHistories(TestMemories):
+    def data(self) -> Dataset:
+        return tours(num_users=60, num_items=30)
 
 
 class TestDecoders(Made, DecoderContract):

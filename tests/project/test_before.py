@@ -12,13 +12,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load
 from typer.testing import CliRunner
 
-from mmgrec_cli.app import app
+from mmgrec.settings.values import flat
+from mmgrec.testing import same
+from mmgrec_cli.app import app, main
 
 BEFORE = Path(__file__).parents[1] / "before"
 ANSWERS = BEFORE / "answers"
@@ -53,6 +57,29 @@ def lasting(value: Any) -> Any:  # Any: JSON
     return [lasting(one) for one in value] if isinstance(value, list) else value
 
 
+def assert_holds(new: Any, old: Any) -> None:
+    """All that was told then is told now, and nothing else; how many numbers are stored has grown."""
+    if isinstance(old, dict):
+        assert old.keys() <= new.keys()
+        for key, value in ((key, value) for key, value in old.items() if key != "parameters"):
+            assert_holds(new[key], value)
+    elif isinstance(old, list):
+        assert len(new) == len(old)
+        for mine, its in zip(new, old, strict=True):
+            assert_holds(mine, its)
+    else:
+        assert new == old
+
+
+def assert_the_same_weights(new: Path, old: Path) -> None:
+    """Every tensor of then, bit by bit, but those of the ranking after the search; beside them, what is new."""
+    mine, its = (load(file.read_bytes()) for file in (new, old))
+    its = {name: value for name, value in its.items() if not name.startswith("rescoring.")}
+    assert its.keys() <= mine.keys()
+    assert all(same(mine[name], its[name]) for name in its)
+    assert {name.partition(".")[0] for name in mine.keys() - its.keys()} <= {"fold", "representations"}
+
+
 @pytest.mark.parametrize(
     ("file", "argv"),
     [
@@ -77,8 +104,32 @@ def test_the_command_of_then_shows_the_stored_result(home: Path) -> None:
 def test_the_command_of_then_comes_to_the_same_result(home: Path) -> None:
     made = answer("run", "--config", "run/run.toml", "--out", "again", "--json")
     assert lasting(made) == lasting(then("run.json"))
-    for name in ("weights/mmgrec.safetensors", "run.toml", "insight.json"):
-        assert (home / "again" / name).read_bytes() == (home / "run" / name).read_bytes()
+    assert_the_same_weights(home / "again" / "weights" / "mmgrec.safetensors", home / "run/weights/mmgrec.safetensors")
+    new, old = (json.loads((home / folder / "insight.json").read_text()) for folder in ("again", "run"))
+    assert_holds(new, old)
+    settings, of_then = (dict(flat(tomllib.loads((home / one / "run.toml").read_text()))) for one in ("again", "run"))
+    assert settings["memory.name"] == "none"
+    for name, value in of_then.items():
+        if not name.startswith("rescoring."):
+            assert settings[name] in (value, [value]), name  # there may be several now where there was one
+
+
+@pytest.mark.parametrize("rescoring", ["weight = [0.0, 0.5]", "item_weight = [8.0]"])
+def test_what_cannot_be_said_any_more_is_refused(
+    home: Path, rescoring: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (home / "run" / "run.toml").read_text(encoding="utf-8")
+    head, _, tail = text.partition("[rescoring]")
+    (home / "hybrid.toml").write_text(
+        f"{head}[rescoring]\n{rescoring}\n\n[baselines]{tail.partition('[baselines]')[2]}"
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--config", "hybrid.toml", "--out", "new"])
+    assert end.value.code == 2
+    assert "rescoring: there is no ranking after the search any more; set memory.name=ease instead" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not (home / "new").exists()
 
 
 @pytest.mark.parametrize("name", ["run", "study"])
@@ -90,13 +141,26 @@ def test_the_page_is_written_from_the_facts_of_then(home: Path, name: str) -> No
         answer("ids", "run", "--json")  # its manifest knows the new page
 
 
-def test_a_study_of_then_has_nothing_left_to_do(home: Path) -> None:
+def test_a_study_of_then_is_gone_on_with(home: Path) -> None:
+    """What has the settings of then is not made again; our own model has new ones, and comes to the same figures."""
+    text = (home / "study.toml").read_text(encoding="utf-8")
+    (home / "study.toml").write_text(text.replace("[models.mgr]\n", '[models.mgr]\nmemory = { name = "none" }\n'))
     rows = answer("study", "study.toml", "--out", "study", "--plan", "--json")
-    assert rows == then("plan.json")
+    for row, old in zip(rows, then("plan.json"), strict=True):
+        assert row["cell"] == old["cell"]
+        assert (row == old) is ("mgr" not in old["cell"])
     before = {path: path.read_bytes() for path in (home / "study" / "cells").rglob("*") if path.is_file()}
     told = answer("study", "study.toml", "--out", "study", "--json")
-    assert lasting(told) == lasting(then("study.json"))
-    assert {path: path.read_bytes() for path in (home / "study" / "cells").rglob("*") if path.is_file()} == before
+    old = then("study.json")
+    for one in (told, old):
+        for model in one["data"][0]["models"]:
+            if model["model"] == "mgr":
+                for key in ("settings", "cells", "parameters", "peak_memory_mib"):
+                    del model[key]
+    assert lasting(told) == lasting(old)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    folders = (home / "study" / "cells" / plan[0]["folder"] for plan in (rows, then("plan.json")))
+    assert_the_same_weights(*(folder / "weights.safetensors" for folder in folders))  # of the first seed they are kept
 
 
 @pytest.fixture(scope="module")

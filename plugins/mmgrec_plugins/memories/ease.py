@@ -28,7 +28,9 @@ class EASEMemory(ItemMemory):
     validation_users: Annotated[int, Ge(1)] = 5000  # at most, a seeded sample
 
     def fit(self, data: Dataset, beside: ScoresOfUsers, context: Context) -> ItemWeights:
-        check_closed_form(data.num_items, self.max_items, instead="memory.name=local-ridge")
+        check_closed_form(
+            data.num_items, self.max_items, instead="memory.name=local-ridge", code="memory.too-many-items"
+        )
         judge = Judge(data, beside, scales=self.scale, max_users=self.validation_users, context=context)
         for l2 in self.l2 if len(judge) else self.l2[:1]:
             weights = ease_weights(data.train, l2=l2, device=context.device).cpu()

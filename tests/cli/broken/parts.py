@@ -14,6 +14,8 @@ from mmgrec.interfaces import (
     DatasetSource,
     Decoder,
     FittedRecommender,
+    ItemMemory,
+    ItemWeights,
     Metric,
     PositionalScheme,
     Quantization,
@@ -47,6 +49,12 @@ def best(users, top_k, exclusion, num_items):
     found = score.topk(min(top_k, num_items), dim=1)
     real = found.values > -torch.inf
     return torch.where(real, found.indices, -1), found.values
+
+
+def next_ones(data):
+    """Every item is spoken for by the one before it."""
+    item = torch.arange(data.num_items)[:, None]
+    return ItemWeights(index=item.roll(1, 0), weight=torch.ones(data.num_items, 1))
 
 
 class Plain(FittedRecommender):
@@ -242,6 +250,70 @@ class PositionWithoutUsers(PositionalScheme):
 
     def attention(self, *, dim, num_heads, head_dim):
         return nn.Identity()
+
+
+# --------------------------------------------------------------------------- item memories
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryThatRaises(ItemMemory):
+    """Raises while it works."""
+
+    def fit(self, data, beside, context):
+        raise KeyError("no such table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOfNothing(ItemMemory):
+    """Wrong type."""
+
+    def fit(self, data, beside, context):
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOfLists(ItemMemory):
+    """Wrong type of what it holds."""
+
+    def fit(self, data, beside, context):
+        made = next_ones(data)
+        return replace(made, index=made.index.tolist())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOfFewer(ItemMemory):
+    """Wrong shape: the last item is forgotten."""
+
+    def fit(self, data, beside, context):
+        made = next_ones(data)
+        return replace(made, index=made.index[:-1], weight=made.weight[:-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOfNan(ItemMemory):
+    """NaN among the weights."""
+
+    def fit(self, data, beside, context):
+        made = next_ones(data)
+        made.weight[3] = torch.nan
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOfUnknownItems(ItemMemory):
+    """Items that the data do not have."""
+
+    def fit(self, data, beside, context):
+        made = next_ones(data)
+        return replace(made, index=made.index + 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryWithoutScores(ItemMemory):
+    """Wrong signature."""
+
+    def fit(self, data, context):
+        return next_ones(data)
 
 
 # --------------------------------------------------------------------------- decoders

@@ -133,13 +133,13 @@ def test_stage_1_alone_ranks_by_the_representations_of_mmgrec(whole: Path) -> No
 
 def test_the_plan_knows_what_cells_will_share(whole: Path) -> None:
     """By these names a study does not begin side by side what would only wait for one another."""
-    hybrid = {"rescoring": {"weight": [0.0, 1.0]}}
+    without = {"memory": {"name": "none"}}
     graph = {"name": "stage-1", "graph": SMALL["quantizer"]["graph"]}
     alone = shared_keys(model_of("stage 1", graph, Registry.discover()), cell_of())
     rows = [
-        shared_keys(model_of("mmgrec", {**SMALL, **table}, Registry.discover()), cell_of()) for table in ({}, hybrid)
+        shared_keys(model_of("mmgrec", {**SMALL, **table}, Registry.discover()), cell_of()) for table in ({}, without)
     ]
-    assert rows[0] == rows[1], "the hybrid trains the same network"
+    assert rows[0] == rows[1], "without a memory the same network is trained"
     kept = {folder.name for folder in (whole.parent / "shared").iterdir()}
     assert set(rows[0][0]) <= kept
     assert not alone[0]
@@ -147,10 +147,10 @@ def test_the_plan_knows_what_cells_will_share(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("network", [{}, {"head": "tokens", "shared_vocabulary": True}], ids=["tree", "one vocabulary"])
-def test_the_network_is_shared_with_the_hybrid(network: dict[str, object], tmp_path: Path) -> None:
+def test_the_network_is_shared_with_a_row_without_a_memory(network: dict[str, object], tmp_path: Path) -> None:
     table = {"network": {**SMALL["network"], **network}}
     plain = make(cell_of(**table), tmp_path)
-    other = cell_of(**table, rescoring={"weight": [0.0, 1.0]})
+    other = cell_of(**table, memory={"name": "none"})
     sharing = make(other, tmp_path)
     assert bits(sharing) == bits(unshared(other, tmp_path))
     mine, its = (json.loads((folder / CELL).read_text())["seconds"] for folder in (plain, sharing))

@@ -71,7 +71,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
             "tune_by": "recall@7",
             "network": {"dmi": 3},
             "models": {
-                "lightgcn": {"dim": 64},
+                "lightgcn": {"dim": "64"},
                 "mmgrec": {"preset": "recipee", "networks": {}},
                 "x": {"name": "nobody"},
             },

@@ -25,7 +25,7 @@ class EASE(Recommender):
     max_items: Annotated[int, Ge(1)] = 20_000  # B is dense: 4 bytes x items², three times that while fitting
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
-        check_closed_form(data.num_items, self.max_items, instead="itemknn")
+        check_closed_form(data.num_items, self.max_items, instead="itemknn", code="recommenders.too-many-items")
         weight = ease_weights(data.train, l2=self.l2, device=context.device)
         return FittedEASE(weight=weight, history=data.train)
 
