@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from mmgrec._lazy import hand_out
 
 if TYPE_CHECKING:  # "as" says that the name is handed out
-    from mmgrec.memory.closed_form import check_closed_form as check_closed_form
     from mmgrec.memory.closed_form import ease_weights as ease_weights
     from mmgrec.memory.features import item_features as item_features
     from mmgrec.memory.incidence import user_item as user_item
@@ -17,7 +16,7 @@ else:
     __all__, __getattr__, __dir__ = hand_out(
         __name__,
         {
-            "closed_form": ["check_closed_form", "ease_weights"],
+            "closed_form": ["ease_weights"],
             "features": ["item_features"],
             "incidence": ["user_item"],
             "neighbours": ["Gram"],

@@ -6,30 +6,9 @@ import torch
 from torch import Tensor
 
 from mmgrec.data import Interactions
-from mmgrec.errors import SettingsError
 from mmgrec.memory.incidence import user_item
 
-__all__ = ["check_closed_form", "ease_weights"]
-
-
-def check_closed_form(num_items: int, most: int, *, instead: str, code: str) -> None:
-    """Refuse a catalogue whose items × items matrix would not fit.
-
-    Args:
-        num_items: of the catalogue.
-        most: the setting ``max_items``.
-        instead: what to use for larger catalogues.
-        code: of the error.
-
-    Raises:
-        SettingsError: if there are more items than that.
-    """
-    if num_items > most:
-        raise SettingsError(
-            [f"EASE would need {num_items}² weights, but max_items is {most}"],
-            remedy=f"use {instead}, or raise max_items",
-            code=code,
-        )
+__all__ = ["ease_weights"]
 
 
 def ease_weights(part: Interactions, *, l2: float, device: torch.device) -> Tensor:

@@ -25,12 +25,15 @@ def _points(*points: tuple[object, ...], names: tuple[str, ...]) -> list[Table]:
 
 
 def _factors(*points: tuple[int, str, float]) -> list[Table]:
-    """Points of (dim, loss, regularization); the softmax takes no notice of the last."""
-    return [{"dim": [dim], "losses": [loss], "regularization": [strength]} for dim, loss, strength in points]
+    """Points of (dim, loss, regularization); the softmax takes no notice of the last, nor BPR of the temperature."""
+    return [
+        {"dim": [dim], "losses": [loss], "regularization": [strength], "temperature": 0.2}
+        for dim, loss, strength in points
+    ]
 
 
 def _temperatures(*points: tuple[int, float]) -> list[Table]:
-    return [{"dim": [dim], "losses": ["softmax"], "temperature": value} for dim, value in points]
+    return [{**_factors((dim, "softmax", 1e-2))[0], "temperature": value} for dim, value in points]
 
 
 def _counted(number: int, noun: str) -> str:
@@ -171,6 +174,7 @@ _LADDER: Table = {
     "title": "from the paper's choices to the recipe, one step after the other",
     "models": {
         "paper": {"name": "mmgrec", "preset": "paper"},
+        "paper with memory": {"name": "mmgrec", "preset": "paper", **_MEMORY},
         **{
             f"+ {name}{label}": {
                 "name": "mmgrec",
@@ -179,10 +183,9 @@ _LADDER: Table = {
                 **memory,
             }
             for number, name in enumerate(_STEPS, start=1)
-            for label, memory in (("", {}), (", with the memory", _MEMORY))
-            if not (name == "item memory" and memory)
+            for label, memory in (("", {}), (" with memory", _MEMORY))
+            if not (memory and name in ("shape and schedule", "item memory"))  # the last step is the one with it
         },
-        "paper, with the memory": {"name": "mmgrec", "preset": "paper", **_MEMORY},
         "recipe": {"name": "mmgrec", "preset": "recipe"},
     },
     "against": "recipe",

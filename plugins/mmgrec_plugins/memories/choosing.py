@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, MinLen
 
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, ItemWeights, ScoresOfUsers
 from mmgrec.training import ValidationRecall
 
-__all__ = ["Judge", "Trial"]
+__all__ = ["SCALES", "Judge", "Scales", "Trial"]
+
+Scales = Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)]
+SCALES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)  # 0: the memory adds nothing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

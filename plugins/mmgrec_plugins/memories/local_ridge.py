@@ -19,24 +19,36 @@ from annotated_types import Ge, Gt, Le, MinLen
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context, ItemMemory, ItemWeights, ScoresOfUsers
 from mmgrec.memory import Gram, item_features, ridge_weights
-from mmgrec_plugins.memories.choosing import Judge
+from mmgrec_plugins.memories.choosing import SCALES, Judge, Scales
 
 __all__ = ["LocalRidge"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalRidge(ItemMemory):
-    """Weights of each item's n nearest items, ``(P_SS + l2 I)^-1 R_Si`` (`mmgrec.memory.ridge`)."""
+    """Weights of each item's n nearest items, ``(P_SS + l2 I)^-1 R_Si`` (`mmgrec.memory.ridge`).
+
+    Of several values of a setting validation chooses.
+    """
 
     neighbours: Annotated[tuple[Annotated[int, Ge(1)], ...], MinLen(1)] = (50, 30)  # n
     l2: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (20.0, 5.0, 50.0, 200.0)  # of each item's ridge
-    feature_weight: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = (3.0, 0.0, 1.0, 10.0)  # beta
-    decay: Annotated[tuple[Annotated[float, Gt(0), Le(1)], ...], MinLen(1)] = (0.8, 1.0, 0.9, 0.7, 0.5)  # with order
+    feature_weight: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = (
+        3.0,
+        0.0,
+        1.0,
+        10.0,
+    )  # common users that equal features are worth
+    decay: Annotated[tuple[Annotated[float, Gt(0), Le(1)], ...], MinLen(1)] = (
+        0.8,
+        1.0,
+        0.9,
+        0.7,
+        0.5,
+    )  # of older items; with order
     reach: Annotated[int, Ge(0)] = 3  # places that one item may be behind another and still follow it; with order
-    scale: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = (
-        0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0,
-    )  # fmt: skip
-    validation_users: Annotated[int, Ge(1)] = 5000  # at most, a seeded sample
+    scale: Scales = SCALES  # of the weights
+    validation_users: Annotated[int, Ge(1)] = 5000  # at most, a seeded sample: for the choices
 
     def fit(self, data: Dataset, beside: ScoresOfUsers, context: Context) -> ItemWeights:
         ordered = data.ordered and data.train.time is not None

@@ -10,8 +10,9 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from mmgrec.data import Dataset, Interactions
+from mmgrec.errors import SettingsError
 from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendations, Recommender
-from mmgrec.memory import check_closed_form, ease_weights
+from mmgrec.memory import ease_weights
 from mmgrec.ranking import rank_items
 
 __all__ = ["EASE"]
@@ -25,7 +26,12 @@ class EASE(Recommender):
     max_items: Annotated[int, Ge(1)] = 20_000  # B is dense: 4 bytes x items², three times that while fitting
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
-        check_closed_form(data.num_items, self.max_items, instead="itemknn", code="recommenders.too-many-items")
+        if data.num_items > self.max_items:
+            raise SettingsError(
+                [f"EASE would need {data.num_items}² weights, but max_items is {self.max_items}"],
+                remedy="use itemknn, or raise max_items",
+                code="recommenders.too-many-items",
+            )
         weight = ease_weights(data.train, l2=self.l2, device=context.device)
         return FittedEASE(weight=weight, history=data.train)
 
