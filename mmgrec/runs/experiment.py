@@ -23,7 +23,7 @@ from mmgrec.interfaces import Context, DatasetSource, Metric, Recommender, Repor
 from mmgrec.registry import Registry
 from mmgrec.runs.beside import beside_of
 from mmgrec.runs.earlier import upgraded
-from mmgrec.runs.presets import label_of, preset_of
+from mmgrec.runs.presets import PRESETS, differing, label_of, part_of, preset_of
 from mmgrec.settings import Setting, Settings, build, describe, merge, plain
 from mmgrec.with_memory import WithMemory
 
@@ -228,7 +228,13 @@ class _Maker:
         names = {part: {"name": name} for part, name in chosen.items() if name}
         over: Settings = {key: self.over[key] for key in (*PARTS, *VALUES) if key in self.over}
         tables = cast(Mapping[str, Settings], self.both.get("compare", {}))
-        return [self.mmgrec(label_of(preset), preset, merge(names, table, over)) for preset, table in tables.items()]
+        own = str(self.both.get("preset", Options.preset))
+
+        def meant(preset: str) -> Settings:  # what is set of the run's plugin is not meant of a preset's other one
+            other = {part for part in PARTS if not chosen[part] and part in differing(own, preset, PARTS)}
+            return {key: value for key, value in over.items() if key not in other}
+
+        return [self.mmgrec(label_of(name), name, merge(names, table, meant(name))) for name, table in tables.items()]
 
     def baselines(self) -> list[Model]:
         """The rivals whose values are right."""
@@ -262,8 +268,6 @@ class _Maker:
 
     def mmgrec(self, label: str, preset: str, sections: Mapping[str, Any]) -> Model | None:
         """MMGRec from a preset with sections laid over it."""
-        from mmgrec.runs.presets import PRESETS
-
         where = "" if label == "mmgrec" else f"compare.{preset}."
         if preset not in PRESETS:
             self.problems.append(
@@ -273,7 +277,7 @@ class _Maker:
         names: dict[str, str] = {}
         parts: dict[str, object] = {}
         for part, default in PARTS.items():
-            names[part] = self._name(part, sections) or str(base.get(part, {}).get("name", default))
+            names[part] = self._name(part, sections) or part_of(preset, part, default)
             values = {key: value for key, value in sections.get(part, {}).items() if key != "name"}
             parts[part] = self.plugin(part, names[part], values, f"{where}{part}", base=base.get(part, {}))
         if (cls := self._loaded("recommender", "mmgrec")) is None:

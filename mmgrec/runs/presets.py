@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-__all__ = ["DEPARTURES", "PRESETS", "label_of", "preset_of"]
+__all__ = ["DEPARTURES", "PRESETS", "differing", "label_of", "part_of", "preset_of"]
 
 Sections = Mapping[str, Mapping[str, object]]
 
@@ -85,6 +85,16 @@ PRESETS["published-code"] = {
     "training": {**PRESETS["paper"]["training"], "target_in_input": True, "subsample": "once"},
     "decoder": {"name": _PUBLISHED},
 }
+
+
+def part_of(preset: str, part: str, default: str) -> str:
+    """The plugin that a preset has for a part, where it names one."""
+    return str(PRESETS.get(preset, {}).get(part, {}).get("name", default))
+
+
+def differing(one: str, other: str, parts: Mapping[str, str]) -> set[str]:
+    """The parts, each with the plugin that is taken by default, for which two presets have different plugins."""
+    return {part for part, default in parts.items() if part_of(one, part, default) != part_of(other, part, default)}
 
 
 def label_of(preset: str) -> str:

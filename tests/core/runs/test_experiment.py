@@ -224,3 +224,13 @@ def test_half_a_line_left_by_a_kill_is_dropped(tmp_path: Path) -> None:
     log.close()
     events = [json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert events == ["note", "note"]
+
+
+def test_settings_of_the_runs_memory_are_not_those_of_a_preset_without_one() -> None:
+    over = {"memory": {"l2": [7.0]}, "training": {"epochs": 3}}
+    run, other = Experiment.of({"compare": ["paper"]}, over=over).models
+    assert run.values()["memory"]["l2"] == [7.0]
+    assert other.values()["memory"] == {"name": "none"}
+    assert other.values()["training"]["epochs"] == 3
+    named = {**over, "memory": {"name": "local-ridge", "l2": [7.0]}}
+    assert Experiment.of({"compare": ["paper"]}, over=named).models[1].values()["memory"]["l2"] == [7.0]
