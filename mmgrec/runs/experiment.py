@@ -72,8 +72,9 @@ class Model:
         """All settings, defaults spelt out."""
         if isinstance(self.recommender, WithMemory):
             memory = {"name": self.parts["memory"], **plain(self.recommender.memory)}
-            candidates = {"memory_candidates": self.recommender.candidates} if self.recommender.candidates else {}
-            return {**plain(self.recommender.base), "memory": memory, **candidates}
+            asked = self.recommender.candidates
+            table = {**plain(self.recommender.base), "memory": memory}
+            return {**table, "memory_candidates": asked} if asked else table
         table = plain(self.recommender)
         return {key: {"name": self.parts[key], **value} if key in self.parts else value for key, value in table.items()}
 
@@ -178,16 +179,12 @@ def _checked(config: Settings, problems: list[Problem]) -> dict[str, Any]:  # An
             problems += [
                 Problem(f"{key}.{name}: a table is needed", "settings.not-a-table")
                 for name, table in tables.items()
-                if not _is_table(table)
+                if not isinstance(table, Mapping)
             ]
-            checked[key] = {name: table for name, table in tables.items() if _is_table(table)}
+            checked[key] = {name: table for name, table in tables.items() if isinstance(table, Mapping)}
         elif key in known or key in SECTIONS:
             checked[key] = value
     return checked
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, Mapping)
 
 
 class _Maker:
