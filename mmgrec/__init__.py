@@ -18,6 +18,8 @@ _HOME = {
     "Decoder": "mmgrec.interfaces",
     "FittedRecommender": "mmgrec.interfaces",
     "Interactions": "mmgrec.data",
+    "ItemMemory": "mmgrec.interfaces",
+    "ItemWeights": "mmgrec.interfaces",
     "MMGRec": "mmgrec.recommender",
     "Metric": "mmgrec.interfaces",
     "PositionalScheme": "mmgrec.interfaces",
@@ -47,6 +49,8 @@ if TYPE_CHECKING:  # "as" says that the name is exported
     from mmgrec.interfaces import DatasetSource as DatasetSource
     from mmgrec.interfaces import Decoder as Decoder
     from mmgrec.interfaces import FittedRecommender as FittedRecommender
+    from mmgrec.interfaces import ItemMemory as ItemMemory
+    from mmgrec.interfaces import ItemWeights as ItemWeights
     from mmgrec.interfaces import Metric as Metric
     from mmgrec.interfaces import PositionalScheme as PositionalScheme
     from mmgrec.interfaces import Quantization as Quantization
