@@ -10,7 +10,9 @@ if TYPE_CHECKING:  # "as" says that the name is handed out
     from mmgrec.generator.history import fixed_history as fixed_history
     from mmgrec.generator.item_memory import local_ridge_weights as local_ridge_weights
     from mmgrec.generator.item_memory import unit_features as unit_features
+    from mmgrec.generator.item_weights import common_users as common_users
     from mmgrec.generator.item_weights import ease_weights as ease_weights
+    from mmgrec.generator.item_weights import hollow_ridge as hollow_ridge
     from mmgrec.generator.item_weights import user_item as user_item
     from mmgrec.generator.layers import DecoderLayer as DecoderLayer
     from mmgrec.generator.layers import EncoderLayer as EncoderLayer
@@ -33,7 +35,7 @@ else:
             "heads": ["TokensHead", "principal_axes"],
             "history": ["fixed_history"],
             "item_memory": ["local_ridge_weights", "unit_features"],
-            "item_weights": ["ease_weights", "user_item"],
+            "item_weights": ["common_users", "ease_weights", "hollow_ridge", "user_item"],
             "layers": ["DecoderLayer", "EncoderLayer", "NetworkSettings", "sinusoidal_positions"],
             "network": ["Memory", "Network"],
             "recording": ["Question", "RecordedSearch", "generate", "record_cuda_graph"],

@@ -47,6 +47,15 @@ _BM3 = _points(  # a loss of cosines cannot bear L2; the last point is for dense
     ([128], [0.0], 0.2, 2, 0.3, 5e-3, 4096),
     names=("dim", "regularization", "modal_weight", "num_layers", "dropout", "learning_rate", "batch_size"),
 )
+_L3AE = _points(  # the sum of l2 and distillation shrinks, as EASE's l2 does; distillation alone draws to the features
+    (50.0, 50.0),
+    (0.0, 100.0),
+    (-200.0, 300.0),
+    (200.0, 100.0),
+    (0.0, 300.0),
+    (-500.0, 1000.0),
+    names=("l2", "distillation"),
+)
 _HYBRID = {"weight": [0.0, 0.5, 1.0, 2.0], "item_weight": [0.0, 4.0, 8.0, 16.0, 32.0], "candidates": 100}
 _GRAPH = ("graph.dim", "graph.temperature")
 _OWN = tuple(f"quantizer.{name}" for name in _GRAPH)
@@ -63,7 +72,7 @@ _OVERALL: Table = {
         "mf (softmax)": {"name": "mf"},
         "lightgcn (softmax)": {"name": "lightgcn"},
         **_rows("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "invrl", "lightgt"),
-        **_rows("popularity", "itemknn", "ease", "bm3", "freedom"),
+        **_rows("popularity", "itemknn", "ease", "l3ae", "bm3", "freedom"),
     },
     "tune": {
         "mmgrec": _points(*_SIZES, names=_OWN),
@@ -79,6 +88,7 @@ _OVERALL: Table = {
         "bm3": _BM3,
         "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
         "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},
+        "l3ae": _L3AE,
     },
 }
 

@@ -67,6 +67,7 @@ def mmgrec_recommenders(register: Register) -> None:
     register("popularity", f"{simple}.popularity:Popularity", summary="most training interactions first")
     register("itemknn", f"{simple}.itemknn:ItemKNN", summary="cosine neighbours of items, shrunk")
     register("ease", f"{simple}.ease:EASE", summary="closed-form linear item-item model")
+    register("l3ae", f"{simple}.l3ae:L3AE", summary="EASE drawn towards what the features alone say (CIKM 2025)")
     register("item-memory", f"{simple}.item_memory:ItemMemory", summary="a ridge for each item over its nearest items")
     register("mf", f"{graph}.mf:MF", summary="matrix factorisation with the BPR loss")
     register("vbpr", f"{multimodal}.vbpr:VBPR", summary="matrix factorisation with features beside it (AAAI 2016)")
