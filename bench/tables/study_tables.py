@@ -46,7 +46,7 @@ FAMILIES = {
     "closed forms": ("popularity", "itemknn", "ease", "l3ae"),
     "factors": ("mf", "vbpr"),
     "graphs of interactions": ("graphsage", "ngcf", "gat", "lightgcn"),
-    "graphs with features": ("mmgcn", "grcn", "lattice", "freedom"),
+    "graphs with features": ("mmgcn", "grcn", "lattice", "freedom", "pgl"),
     "other losses on features": ("invrl", "bm3"),
     "Transformers": ("lightgt",),
 }

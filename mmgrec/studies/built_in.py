@@ -50,11 +50,17 @@ _BM3 = _points(  # a loss of cosines cannot bear L2; the last point is for dense
 _L3AE = _points(  # the sum of l2 and distillation shrinks, as EASE's l2 does; distillation alone draws to the features
     (50.0, 50.0),
     (0.0, 100.0),
-    (-200.0, 300.0),
+    (100.0, 100.0),
     (200.0, 100.0),
+    (-200.0, 300.0),
     (0.0, 300.0),
-    (-500.0, 1000.0),
     names=("l2", "distillation"),
+)
+_PGL = _points(
+    ([64], ["bpr"], "local"),
+    ([64], ["bpr"], "global"),
+    ([64], ["softmax"], "local"),
+    names=("dim", "losses", "subgraph"),
 )
 _HYBRID = {"weight": [0.0, 0.5, 1.0, 2.0], "item_weight": [0.0, 4.0, 8.0, 16.0, 32.0], "candidates": 100}
 _GRAPH = ("graph.dim", "graph.temperature")
@@ -72,7 +78,7 @@ _OVERALL: Table = {
         "mf (softmax)": {"name": "mf"},
         "lightgcn (softmax)": {"name": "lightgcn"},
         **_rows("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "invrl", "lightgt"),
-        **_rows("popularity", "itemknn", "ease", "l3ae", "bm3", "freedom"),
+        **_rows("popularity", "itemknn", "ease", "l3ae", "bm3", "freedom", "pgl"),
     },
     "tune": {
         "mmgrec": _points(*_SIZES, names=_OWN),
@@ -86,6 +92,7 @@ _OVERALL: Table = {
         ),
         "invrl": _factors((128, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2)),
         "bm3": _BM3,
+        "pgl": _PGL,
         "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
         "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},
         "l3ae": _L3AE,

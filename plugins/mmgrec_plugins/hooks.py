@@ -90,6 +90,7 @@ def mmgrec_recommenders(register: Register) -> None:
         "tiger", f"{sequential}.tiger:TIGER", summary="tokens of the history in, of the next item out (NeurIPS 2023)"
     )
     register("freedom", f"{multimodal}.freedom:FREEDOM", summary="frozen item graph, pruned user-item graph (MM 2023)")
+    register("pgl", f"{multimodal}.pgl:PGL", summary="trained on a principal subgraph, asked on the whole (AAAI 2025)")
 
 
 @hookimpl
