@@ -43,7 +43,21 @@ SEQUENCES: dict[str, object] = {"dim": DIM, "training": {"epochs": 1, "validatio
 #: One member of each grid, one epoch of each stage; all else are the defaults.
 SETTINGS: dict[str, dict[str, object]] = {
     **dict.fromkeys(
-        ("mf", "lightgcn", "graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "lightgt", "bm3", "freedom"),
+        (
+            "mf",
+            "lightgcn",
+            "graphsage",
+            "ngcf",
+            "gat",
+            "vbpr",
+            "mmgcn",
+            "grcn",
+            "lattice",
+            "lightgt",
+            "bm3",
+            "freedom",
+            "pgl",
+        ),
         FACTORS,
     ),
     "invrl": FACTORS | {"rounds": 1, "moves": 1, "environment_epochs": 1, "gate_epochs": 1},

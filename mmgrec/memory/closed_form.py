@@ -1,4 +1,4 @@
-"""EASE's item-item weights: one matrix of all items by all items, inverted. For catalogues of some ten thousand."""
+"""EASE's item-item weights and their like: a matrix of all items by all items, inverted. For some ten thousand items."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from mmgrec.data import Interactions
 from mmgrec.memory.incidence import user_item
 
-__all__ = ["ease_weights"]
+__all__ = ["common_users", "ease_weights", "hollow_ridge"]
 
 
 def ease_weights(part: Interactions, *, l2: float, device: torch.device) -> Tensor:
@@ -22,10 +22,37 @@ def ease_weights(part: Interactions, *, l2: float, device: torch.device) -> Tens
     Returns:
         ``[num_items, num_items]`` float32, from an item of the history (row) to a candidate (column).
     """
+    return hollow_ridge(common_users(part, device), l2=l2)
+
+
+def common_users(part: Interactions, device: torch.device) -> Tensor:
+    """``X'X [num_items, num_items]`` float32: how many users two items share."""
     matrix = user_item(part)
-    gram = torch.from_numpy((matrix.T @ matrix).tocsr().toarray()).to(device)  # X'X
-    gram.diagonal().add_(l2)
+    return torch.from_numpy((matrix.T @ matrix).tocsr().toarray()).to(device)
+
+
+def hollow_ridge(gram: Tensor, *, l2: float, target: Tensor | None = None, pull: float = 0.0) -> Tensor:
+    """B with a zero diagonal that minimises ``|X - X B|² + l2 |B|² + pull |B - T|²``, in closed form.
+
+    With ``P = (X'X + (l2 + pull) I)^-1``, Lagrange's multipliers of the diagonal give, next to it,
+    ``B = pull P T - P diag((1 + pull (P T)_jj) / P_jj)``.
+
+    Args:
+        gram: ``X'X [n, n]``; it is overwritten.
+        l2: λ; l2 + pull is above 0.
+        target: T ``[n, n]`` with a zero diagonal; None: zero.
+        pull: how much nearness to T counts.
+
+    Returns:
+        ``[n, n]``, in the precision of `gram`.
+    """
+    gram.diagonal().add_(l2 + pull)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-    weight = inverse.div_(-inverse.diagonal().clone())
+    diagonal = inverse.diagonal().clone()
+    if target is None:
+        weight = inverse.div_(-diagonal)
+    else:
+        weight = torch.matmul(inverse, target).mul_(pull)
+        weight -= inverse.mul_((1.0 + weight.diagonal()) / diagonal)
     weight.fill_diagonal_(0)
     return weight

@@ -51,8 +51,28 @@ _BM3 = _points(  # a loss of cosines cannot bear L2; the last point is for dense
     ([128], [0.0], 0.2, 2, 0.3, 5e-3, 4096),
     names=("dim", "regularization", "modal_weight", "num_layers", "dropout", "learning_rate", "batch_size"),
 )
+_L3AE = _points(  # the sum of l2 and distillation shrinks, as EASE's l2 does; distillation alone draws to the features
+    (50.0, 50.0),
+    (0.0, 100.0),
+    (100.0, 100.0),
+    (200.0, 100.0),
+    (-200.0, 300.0),
+    (0.0, 300.0),
+    names=("l2", "distillation"),
+)
+_PGL = [{**point, "subgraph": "local"} for point in _RANKING[:3]] + [
+    {**point, "subgraph": "global"} for point in (_RANKING[0], *_SOFTMAX[:1])
+]
 _MEMORY = {"memory": {"name": "local-ridge"}}
-_WITH_MEMORY = ("lightgcn (softmax)", "lattice", "grcn", "ease", "freedom")  # rivals that get the same memory as well
+_WITH_MEMORY = (
+    "lightgcn (softmax)",
+    "lattice",
+    "grcn",
+    "ease",
+    "l3ae",
+    "freedom",
+    "pgl",
+)  # rivals that get the same memory as well
 
 _TUNE: Mapping[str, Any] = {  # Any: TOML
     "mf": _factors((64, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2)),
@@ -62,7 +82,9 @@ _TUNE: Mapping[str, Any] = {  # Any: TOML
     **dict.fromkeys(("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "lightgt", "freedom"), _RANKING),
     "invrl": _factors((128, "bpr", 1e-2), (64, "bpr", 3e-2), (128, "bpr", 3e-2)),
     "bm3": _BM3,
+    "pgl": _PGL,
     "itemknn": {"neighbours": [50, 100, 200], "shrink": [10.0, 50.0]},
+    "l3ae": _L3AE,
     "ease": {"l2": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]},
 }
 
@@ -77,7 +99,7 @@ _OVERALL: Table = {
         "mf (softmax)": {"name": "mf"},
         "lightgcn (softmax)": {"name": "lightgcn"},
         **_rows("graphsage", "ngcf", "gat", "vbpr", "mmgcn", "grcn", "lattice", "invrl", "lightgt"),
-        **_rows("popularity", "itemknn", "ease", "item-memory", "bm3", "freedom"),
+        **_rows("popularity", "itemknn", "ease", "l3ae", "item-memory", "bm3", "freedom", "pgl"),
         "mmgrec (stage 1) + memory": {"name": "stage-1", **_MEMORY},
         **{f"{label} + memory": {"name": label.partition(" ")[0], **_MEMORY} for label in _WITH_MEMORY},
     },

@@ -82,6 +82,7 @@ def mmgrec_recommenders(register: Register) -> None:
     register(
         "item-memory", f"{simple}.item_memory:ItemMemoryAlone", summary="a ridge for each item over its nearest items"
     )
+    register("l3ae", f"{simple}.l3ae:L3AE", summary="EASE drawn towards what the features alone say (CIKM 2025)")
     register("mf", f"{graph}.mf:MF", summary="matrix factorisation with the BPR loss")
     register("vbpr", f"{multimodal}.vbpr:VBPR", summary="matrix factorisation with features beside it (AAAI 2016)")
     register("graphsage", f"{graph}.graphsage:GraphSAGE", summary="weighted mean of neighbours (NeurIPS 2017)")
@@ -102,6 +103,7 @@ def mmgrec_recommenders(register: Register) -> None:
     register(
         "tiger", f"{sequential}.tiger:TIGER", summary="tokens of the history in, of the next item out (NeurIPS 2023)"
     )
+    register("pgl", f"{multimodal}.pgl:PGL", summary="trained on a principal subgraph, asked on the whole (AAAI 2025)")
     register("freedom", f"{multimodal}.freedom:FREEDOM", summary="frozen item graph, pruned user-item graph (MM 2023)")
 
 

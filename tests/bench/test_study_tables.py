@@ -127,7 +127,7 @@ def test_a_short_table_has_ours_and_the_best_rival_of_each_family_on_each_set(tm
     lines = best(kept([study(tmp_path / "one", rows)])).splitlines()
     assert lines[2:] == [
         "| mmgrec | **.3000 / .3000** |",
-        "| best of the closed forms: popularity, itemknn, ease | .1500 / .1500 (ease) |",
+        "| best of the closed forms: popularity, ease | .1500 / .1500 (ease) |",
         "| best of the factors: mf, vbpr | _.2000 / .2000_ (vbpr) |",
     ]
 

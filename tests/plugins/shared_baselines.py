@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mmgrec.data import Bag, Dataset
 from mmgrec.errors import DataError
@@ -71,6 +72,18 @@ def drawn(module: torch.nn.Module, seed: int = 0) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
+
+
+def dense_lightgcn(data: Dataset, user: Tensor, item: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
+    """The mean over layers by a dense adjacency."""
+    liked = torch.zeros(data.num_users, data.num_items)
+    liked[data.train.user, data.train.item] = 1.0
+    scale_u, scale_i = liked.sum(1).clamp_min(1).rsqrt(), liked.sum(0).clamp_min(1).rsqrt()
+    step = scale_u[:, None] * liked * scale_i
+    users, items = [user], [item]
+    for _ in range(num_layers):
+        users, items = [*users, step @ items[-1]], [*items, step.T @ users[-1]]
+    return torch.stack(users).mean(0), torch.stack(items).mean(0)
 
 
 def learns_far_more_than_popularity(recommender: Recommender) -> None:

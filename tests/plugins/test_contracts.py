@@ -43,6 +43,7 @@ TINY: dict[str, dict[str, Any]] = {  # settings that make a contract a matter of
     "lightgt": {"dim": [8], "epochs": 2, "regularization": [0.01]},
     "lattice": {"dim": [8], "epochs": 2, "regularization": [0.01]},
     "freedom": {"dim": [8], "epochs": 2, "regularization": [0.01]},
+    "pgl": {"dim": [8], "epochs": 2},
     "vbpr": {"dim": [8], "epochs": 2, "regularization": [0.01]},
     "ngcf": {"dim": [8], "epochs": 2, "regularization": [0.01]},
     "grcn": {"dim": [8], "epochs": 2, "regularization": [0.01]},

@@ -14,6 +14,7 @@ from shared_baselines import (
     SHORT,
     SMALL,
     TINY,
+    dense_lightgcn,
     drawn,
     learns_from_the_features,
     learns_the_same_from_the_same_seed,
@@ -41,18 +42,6 @@ Kind = type[FREEDOM] | type[LATTICE] | type[BM3]
 SETTINGS: dict[str, Any] = {**SMALL, "learning_rate": 2e-2}
 BM3_SETTINGS: dict[str, Any] = {**SMALL, "epochs": 30, "batch_size": 200, "learning_rate": 1e-2}
 EACH = pytest.mark.parametrize("kind", [FREEDOM, LATTICE, BM3])
-
-
-def dense_lightgcn(data: Dataset, user: Tensor, item: Tensor, num_layers: int) -> tuple[Tensor, Tensor]:
-    """The mean over layers by a dense adjacency."""
-    liked = torch.zeros(data.num_users, data.num_items)
-    liked[data.train.user, data.train.item] = 1.0
-    scale_u, scale_i = liked.sum(1).clamp_min(1).rsqrt(), liked.sum(0).clamp_min(1).rsqrt()
-    step = scale_u[:, None] * liked * scale_i
-    users, items = [user], [item]
-    for _ in range(num_layers):
-        users, items = [*users, step @ items[-1]], [*items, step.T @ users[-1]]
-    return torch.stack(users).mean(0), torch.stack(items).mean(0)
 
 
 def freedom(data: Dataset = TINY, *, pruned: float = 0.5, modal_weight: float = 0.7) -> FreedomNetwork:

@@ -19,9 +19,10 @@ from mmgrec.ranking import rank_items
 from mmgrec.synthetic import checkerboard, planted
 from mmgrec_plugins.recommenders.simple.ease import EASE
 from mmgrec_plugins.recommenders.simple.itemknn import ItemKNN
+from mmgrec_plugins.recommenders.simple.l3ae import L3AE
 from mmgrec_plugins.recommenders.simple.popularity import Popularity
 
-ALL: list[Recommender] = [Popularity(), ItemKNN(), EASE()]
+ALL: list[Recommender] = [Popularity(), ItemKNN(), EASE(), L3AE()]
 every = pytest.mark.parametrize("recommender", ALL, ids=lambda model: type(model).__name__)
 personal = pytest.mark.parametrize("recommender", ALL[1:], ids=lambda model: type(model).__name__)
 

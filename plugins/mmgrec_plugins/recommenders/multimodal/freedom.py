@@ -27,13 +27,18 @@ from torch import Tensor
 
 from mmgrec.data import Dataset
 from mmgrec.interfaces import Context
-from mmgrec.training import ValidationRecall
 from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
-from mmgrec_plugins.recommenders.multimodal.shared import free_table, propagated, require_modalities, user_item_graph
-from mmgrec_plugins.representations.item_graph import joined_item_graph, modality_graphs, modality_weights
+from mmgrec_plugins.recommenders.multimodal.shared import (
+    free_table,
+    frozen_item_graph,
+    propagated,
+    pruned_graph,
+    require_modalities,
+    user_item_graph,
+)
 from mmgrec_plugins.representations.modalities import modality_projections
 from mmgrec_plugins.representations.ranking import EdgeBatch, RankingNetwork
-from mmgrec_plugins.representations.sparse import FixedMatrix, bipartite, normalized
+from mmgrec_plugins.representations.sparse import FixedMatrix
 
 __all__ = ["FREEDOM", "FreedomNetwork"]
 
@@ -70,20 +75,9 @@ class FreedomNetwork(RankingNetwork):
         self.whole = self.kept = user_item_graph(data)
 
     def begin_epoch(self, generator: torch.Generator) -> None:
-        """Draw the edges of this epoch: the smallest of exponential variables divided by the edges' weights."""
-        if not self.share:
-            return
-        degree = self.edges.user_degree[self.edges.user] * self.edges.item_degree[self.edges.item]
-        key = torch.empty(len(self.edges)).exponential_(generator=generator) * degree.float().sqrt()
-        chosen = key.topk(max(1, int(len(self.edges) * (1.0 - self.share))), largest=False).indices
-        self.kept = normalized(
-            bipartite(
-                self.edges.user[chosen],
-                self.edges.item[chosen],
-                num_users=self.edges.num_users,
-                num_items=self.edges.num_items,
-            )
-        )
+        """Draw the edges of this epoch."""
+        if self.share:
+            self.kept = pruned_graph(self.edges, self.share, generator)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         adjacency = self.kept if self.training else self.whole
@@ -121,16 +115,15 @@ class FREEDOM(FactorRecommender):
 
     def network(self, data: Dataset, *, dim: int, context: Context) -> FreedomNetwork:
         require_modalities(data)
-        recall = ValidationRecall(
-            data, max_users=self.validation_users, generator=context.generator("validation users")
+        item_graph = frozen_item_graph(
+            data, num_neighbors=self.num_neighbors, validation_users=self.validation_users, context=context
         )
-        graphs = modality_graphs(data, num_neighbors=self.num_neighbors)
         return FreedomNetwork(
             data,
             dim=dim,
             num_layers=self.num_layers,
             num_item_layers=self.num_item_layers,
-            item_graph=joined_item_graph(graphs, modality_weights(data, graphs, recall)),
+            item_graph=item_graph,
             pruned=self.pruned,
             modal_weight=self.modal_weight,
         )

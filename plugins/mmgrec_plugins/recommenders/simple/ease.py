@@ -15,7 +15,24 @@ from mmgrec.interfaces import Context, Exclusion, FittedRecommender, Recommendat
 from mmgrec.memory import ease_weights
 from mmgrec.ranking import rank_items
 
-__all__ = ["EASE"]
+__all__ = ["EASE", "FittedEASE", "require_few_items"]
+
+
+def require_few_items(data: Dataset, max_items: int, *, name: str) -> None:
+    """Refuse a catalogue for which a dense table of items by items would be too large.
+
+    Args:
+        name: of the model, for the message.
+
+    Raises:
+        SettingsError: if there are more than `max_items`.
+    """
+    if data.num_items > max_items:
+        raise SettingsError(
+            [f"{name} would need {data.num_items}² weights, but max_items is {max_items}"],
+            remedy="use itemknn, or raise max_items",
+            code="recommenders.too-many-items",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +43,15 @@ class EASE(Recommender):
     max_items: Annotated[int, Ge(1)] = 20_000  # B is dense: 4 bytes x items², three times that while fitting
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
-        if data.num_items > self.max_items:
-            raise SettingsError(
-                [f"EASE would need {data.num_items}² weights, but max_items is {self.max_items}"],
-                remedy="use itemknn, or raise max_items",
-                code="recommenders.too-many-items",
-            )
+        require_few_items(data, self.max_items, name="EASE")
         weight = ease_weights(data.train, l2=self.l2, device=context.device)
         return FittedEASE(weight=weight, history=data.train)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedEASE(FittedRecommender):
+    """Sums, for each user, the rows of a dense table of weights that their history names."""
+
     weight: Tensor  # [num_items, num_items] float32: from an item of the history to a candidate
     history: Interactions
 
