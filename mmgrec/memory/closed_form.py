@@ -1,4 +1,4 @@
-"""EASE's item-item weights and their like: a matrix of all items by all items, inverted. For some ten thousand items."""
+"""EASE's item-item weights and their like: a matrix of all items by all items, inverted. For some 10,000 items."""
 
 from __future__ import annotations
 

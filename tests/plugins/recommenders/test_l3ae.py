@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mmgrec.data import Bag, Dataset
 from mmgrec.errors import SettingsError
-from mmgrec.memory import hollow_ridge
 from mmgrec.interfaces import Context, Recommender
+from mmgrec.memory import hollow_ridge
 from mmgrec.synthetic import planted
 from mmgrec_plugins.recommenders.simple.ease import EASE
 from mmgrec_plugins.recommenders.simple.l3ae import L3AE, feature_cosines
