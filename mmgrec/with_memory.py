@@ -15,6 +15,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from mmgrec.data import Dataset, Interactions
+from mmgrec.guards import checked_fitted, checked_weights
 from mmgrec.interfaces import (
     Context,
     Exclusion,
@@ -40,13 +41,14 @@ class WithMemory(Recommender):
     candidates: Annotated[int, Ge(0)] = 0  # that the recommender is asked for, the others count as its last; 0: all
 
     def fit(self, data: Dataset, context: Context) -> FittedRecommender:
-        fitted = self.base.fit(data, context)
+        fitted = checked_fitted(self.base.fit(data, context), self.base)
 
         def scores(users: Tensor) -> Tensor:
             return _all_scores(fitted, users, data.num_items, self.candidates)
 
         factor = likeliest_factor(scores, data, context.generator("calibration"))
         weights = self.memory.fit(data, lambda users: scores(users) * factor, context.within("memory"))
+        weights = checked_weights(weights, data, self.memory)
         return FittedWithMemory(
             base=fitted, factor=factor, weights=weights, history=data.train, candidates=self.candidates
         )

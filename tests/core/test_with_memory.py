@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmgrec.data import Dataset, Interactions
-from mmgrec.errors import SettingsError
+from mmgrec.errors import PluginError, SettingsError
 from mmgrec.interfaces import (
     Context,
     Exclusion,
@@ -170,3 +170,19 @@ def test_what_is_wrong_with_it_is_said(over: dict[str, object], code: str, where
     (problem,) = error.value.problems
     assert problem.code == code
     assert where in problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken(Recommender, ItemMemory):
+    """Neither fits: both return nothing."""
+
+    def fit(self, *given: Any) -> Any:  # type: ignore[override]
+        return None
+
+
+def test_what_does_not_fit_is_told_with_its_maker() -> None:
+    for recommender in (WithMemory(base=Broken(), memory=Fixed()), WithMemory(base=Table(), memory=Broken())):
+        with pytest.raises(PluginError) as error:
+            recommender.fit(DATA, Context())
+        assert error.value.code == "guards.wrong-type"
+        assert error.value.where.endswith("Broken")

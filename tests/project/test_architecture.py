@@ -62,7 +62,7 @@ ROOMS: dict[str, set[str]] = {
     "guards": {"interfaces", "registry", "data", "recid", "storage"},
     "training": {"interfaces", "data", "storage"},
     "generator": {"interfaces", "data", "recid", "training"},
-    "with_memory": {"interfaces", "data", "ranking", "training"},
+    "with_memory": {"interfaces", "data", "guards", "ranking", "training"},
     "recommender": {"interfaces", "data", "recid", "generator", "guards", "training"},
     "evaluation": {"interfaces", "data", "guards"},
     "folder": {"data"},
