@@ -251,7 +251,7 @@ def test_the_best_task_on_validation_is_chosen() -> None:
     strengths = (1e-2, 1e3)  # the second keeps all vectors at zero
     fit = EncoderFit.of(replace(TINY, item_graph_scale=(0.0,)), DATA, Context())
     tasks = [(f"{strength}", fit.task("bpr", regularization=strength)) for strength in strengths]
-    best = best_of(tasks, replace(TINY, epochs=30).training(), Context(), "s")
+    best = best_of(tasks, replace(TINY, epochs=30).training(DATA), Context(), "s")
     values = [task.validate() for _, task in tasks]
     assert best.score == max(value for value in values if value is not None)
     assert same(best.representations, tasks[best.place][1].representations())
