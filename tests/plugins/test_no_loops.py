@@ -24,10 +24,13 @@ import mmgrec
 import mmgrec_kernels
 import mmgrec_plugins
 from mmgrec.data import Dataset, Interactions
-from mmgrec.interfaces import Context, Recommender
+from mmgrec.interfaces import Context, Recommender, Representations
 from mmgrec.registry import Registry
 from mmgrec.settings import build
 from mmgrec.synthetic import planted
+from mmgrec.training import fold_in
+from mmgrec_plugins.memories.ease import EASEMemory
+from mmgrec_plugins.memories.local_ridge import LocalRidge
 from mmgrec_plugins.recommenders.graph.factors import FactorRecommender
 from mmgrec_plugins.recommenders.graph.mf import MF
 from mmgrec_plugins.representations.graph_encoder import GraphEncoder
@@ -123,8 +126,30 @@ def test_recommenders_of_ordered_data_have_no_loop_either(name: str) -> None:
 
 
 def test_the_graph_encoder_has_no_loop_either() -> None:
-    encoder = GraphEncoder(dim=8, epochs=1, regularization=(1e-2,), validation_users=500)
+    encoder = GraphEncoder(dim=8, epochs=1, regularization=(1e-2,), temperature=(0.2,), validation_users=500)
     assert lines_for_more_users(encoder.fit) < NUM_USERS / 2
+
+
+def test_memories_have_no_loop_either_nor_has_what_they_say_of_users() -> None:
+    def fit(data: Dataset, context: Context) -> None:
+        table = torch.randn(data.num_users, data.num_items, generator=torch.Generator().manual_seed(0))
+        for memory in (LocalRidge(neighbours=(10,), l2=(5.0,), scale=(1.0,)), EASEMemory(l2=(50.0,), scale=(1.0,))):
+            weights = memory.fit(data, lambda users: table[users], context)
+            weights.scores(data.train, torch.arange(data.num_users))
+
+    assert lines_for_more_users(fit) < NUM_USERS / 2
+
+
+def test_folding_in_has_no_loop_either() -> None:
+    def fit(data: Dataset, context: Context) -> None:
+        item = torch.randn(data.num_items, 8, generator=torch.Generator().manual_seed(0))
+        user = torch.zeros(data.num_users, 8).index_add_(0, data.train.user, item[data.train.item])
+        for ordered in (False, True):
+            one = replace(data, ordered=ordered)
+            fold, folded = fold_in(Representations(user=user, item=item), one, context)
+            fold.moved(folded, one.train, one.train.merged(one.valid))
+
+    assert lines_for_more_users(fit) < NUM_USERS / 2
 
 
 @dataclass(frozen=True, kw_only=True)

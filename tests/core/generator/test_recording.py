@@ -429,7 +429,11 @@ def run_imagined(network: Network, trie: Trie, asked: Question, decoder: TrieBea
     there, leaves = imagined_network(copy.deepcopy(network)), imagined_trie(trie)
     allowed = asked.exclusion.allowed
     exclusion = Exclusion(seen=imagined(asked.exclusion.seen), allowed=None if allowed is None else imagined(allowed))
-    placed = Question(users=imagined(asked.users), history=imagined(asked.history), exclusion=exclusion)
+    scores = asked.item_scores
+    added = None if scores is None else ItemScores(item=imagined(scores.item), value=imagined(scores.value))
+    placed = Question(
+        users=imagined(asked.users), history=imagined(asked.history), exclusion=exclusion, item_scores=added
+    )
     generate(there, leaves, decoder, placed, 5)  # as before a recording: what is made once is made
     with NoHostReads():
         return generate(there, leaves, decoder, placed, 5)
@@ -438,11 +442,14 @@ def run_imagined(network: Network, trie: Trie, asked: Question, decoder: TrieBea
 @pytest.mark.parametrize("head", ["tree", "tokens"])
 @pytest.mark.parametrize("allowed", [None, torch.ones(DATA.num_items, dtype=torch.bool)], ids=["all", "allowed"])
 @pytest.mark.parametrize("excluded", [True, False], ids=["seen", "unseen"])
+@pytest.mark.parametrize("spoken", [None, 0, 9])
 def test_generation_waits_for_nothing(
-    head: Any, allowed: Tensor | None, excluded: bool, launched: SimpleNamespace
+    head: Any, allowed: Tensor | None, excluded: bool, spoken: int | None, launched: SimpleNamespace
 ) -> None:
     network, trie = model(replace(SETTINGS, head=head))
-    item, score = run_imagined(network, trie, question(torch.arange(8), excluded=excluded, allowed=allowed))
+    asked = question(torch.arange(8), excluded=excluded, allowed=allowed)
+    asked = asked if spoken is None else with_scores(asked, width=spoken)
+    item, score = run_imagined(network, trie, asked)
     assert (item.shape, score.shape, item.device.type) == ((8, 5), (8, 5), "meta")
     assert launched.expand.count == launched.choose.count == 2 * trie.num_levels
 
