@@ -50,7 +50,7 @@ def _without(config: Settings, where: str, problems: list[Problem]) -> dict[str,
         problems.append(
             Problem(
                 f"{where}{_GONE}: there is no ranking after the search any more; set memory.name=ease instead, or open "
-                "it with mmgrec 0.1",
+                "it with the version that wrote it",
                 "runs.rescoring-is-gone",
             )
         )
