@@ -27,8 +27,8 @@ class Weighing:
     B comes from the memory, which weighed it against the representations; here the generator itself has a say.
     """
 
-    factors: Factors = (1.0, 0.5, 2.0, 0.0)  # of B; several: by validation
-    validation_users: Annotated[int, Ge(1)] = 2000  # at most, a seeded sample: for the choice
+    factors: Factors = (1.0, 0.0)  # of B; several: by validation
+    validation_users: Annotated[int, Ge(1)] = 5000  # at most, a seeded sample: for the choice
 
     def choose(self, data: Dataset, weights: ItemWeights, search: SearchWith, context: Context) -> ItemWeights:
         """The weights times the factor of highest validation recall; of equally good ones the first.

@@ -52,16 +52,23 @@ class Judge:
 
     def try_out(self, weights: ItemWeights, **settings: float) -> None:
         """Judge some weights, which came from some settings."""
+        scales = self._likely()
         without, *values, alone = self.recall.of_sums(
             self.scores,
             lambda users: torch.from_numpy(weights.rows(self.data.train, users).toarray()),
-            scales=(0.0, *self.scales, float("inf")),
+            scales=(0.0, *scales, float("inf")),
         )
         place = max(range(len(values)), key=values.__getitem__)
-        trial = Trial(settings=settings, weights=weights, recall=values[place], scale=self.scales[place], alone=alone)
+        trial = Trial(settings=settings, weights=weights, recall=values[place], scale=scales[place], alone=alone)
         self.tried, self.without = self.tried + 1, without
         if self.tried == 1 or trial.recall > self.best.recall:
             self.best = trial
+
+    def _likely(self) -> tuple[float, ...]:
+        """All scales at first; then, where one was better than none, those within a factor of four of the best."""
+        if not self.tried or not self.best.scale:
+            return self.scales
+        return tuple(scale for scale in self.scales if not scale or 0.25 <= scale / self.best.scale <= 4.0)
 
     def told(self) -> str:
         """What was chosen, from how many, and what it is worth."""

@@ -27,7 +27,7 @@ class EASEMemory(ItemMemory):
     items_kept: Annotated[int, Ge(1)] = 100  # of the strongest weights to each item
     max_items: Annotated[int, Ge(1)] = 20_000  # 12 bytes x items² while fitting
     scale: Scales = SCALES  # of the weights
-    validation_users: Annotated[int, Ge(1)] = 5000  # at most, a seeded sample: for the choices
+    validation_users: Annotated[int, Ge(1)] = 20_000  # at most, a seeded sample: for the choices
 
     def fit(self, data: Dataset, beside: ScoresOfUsers, context: Context) -> ItemWeights:
         if data.num_items > self.max_items:

@@ -48,7 +48,7 @@ class LocalRidge(ItemMemory):
     )  # of older items; with order
     reach: Annotated[int, Ge(0)] = 3  # places that one item may be behind another and still follow it; with order
     scale: Scales = SCALES  # of the weights
-    validation_users: Annotated[int, Ge(1)] = 5000  # at most, a seeded sample: for the choices
+    validation_users: Annotated[int, Ge(1)] = 20_000  # at most, a seeded sample: for the choices
 
     def fit(self, data: Dataset, beside: ScoresOfUsers, context: Context) -> ItemWeights:
         ordered = data.ordered and data.train.time is not None

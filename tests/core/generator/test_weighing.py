@@ -13,6 +13,7 @@ from mmgrec.generator import Weighing
 from mmgrec.interfaces import Context, ItemWeights, Silent
 from mmgrec.synthetic import planted
 
+SEVERAL = Weighing(factors=(1.0, 0.5, 2.0, 0.0))
 DATA = planted(num_users=80, num_items=40, mean_interactions=12, seed=1)
 WEIGHTS = ItemWeights(index=torch.arange(40)[:, None].roll(1, 0), weight=torch.ones(40, 1))
 WITHOUT_VALIDATION = replace(DATA, valid=replace(DATA.valid, user=DATA.valid.user[:0], item=DATA.valid.item[:0]))
@@ -51,7 +52,7 @@ def chosen(weighing: Weighing, search: Search, data: Dataset = DATA, weights: It
 
 @pytest.mark.parametrize("best", [1.0, 0.5, 2.0, 0.0])
 def test_the_factor_of_highest_recall_is_taken(best: float) -> None:
-    assert chosen(Weighing(), Search(good=(best,))) == best
+    assert chosen(SEVERAL, Search(good=(best,))) == best
 
 
 def test_of_equally_good_factors_the_first_is_taken() -> None:
@@ -84,5 +85,5 @@ def test_test_items_have_no_part_in_it() -> None:
     """A search that finds test items alone is no better than one that finds nothing."""
     search = Search(good=(2.0,), data=replace(DATA, valid=DATA.test))
     other = replace(DATA, test=DATA.valid)
-    assert chosen(Weighing(), search, DATA) == chosen(Weighing(), search, other)
-    assert chosen(Weighing(), Search(good=(2.0,)), other) == 2.0
+    assert chosen(SEVERAL, search, DATA) == chosen(SEVERAL, search, other)
+    assert chosen(SEVERAL, Search(good=(2.0,)), other) == 2.0
