@@ -44,7 +44,7 @@ def hollow_ridge(gram: Tensor, *, l2: float, target: Tensor | None = None, pull:
         pull: how much nearness to T counts.
 
     Returns:
-        ``[n, n]``, in the precision of `gram`.
+        ``[n, n]``, in the precision of `gram`, a row after the other in memory: rows are what ranking reads.
     """
     gram.diagonal().add_(l2 + pull)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
@@ -55,4 +55,4 @@ def hollow_ridge(gram: Tensor, *, l2: float, target: Tensor | None = None, pull:
         weight = torch.matmul(inverse, target).mul_(pull)
         weight -= inverse.mul_((1.0 + weight.diagonal()) / diagonal)
     weight.fill_diagonal_(0)
-    return weight
+    return weight.contiguous()  # an inverse comes column by column

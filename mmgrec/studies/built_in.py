@@ -60,8 +60,10 @@ _L3AE = _points(  # the sum of l2 and distillation shrinks, as EASE's l2 does; d
     (0.0, 300.0),
     names=("l2", "distillation"),
 )
-_PGL = [{**point, "subgraph": "local"} for point in _RANKING[:3]] + [
-    {**point, "subgraph": "global"} for point in (_RANKING[0], *_SOFTMAX[:1])
+_PGL = [  # without L2, as its authors
+    {**point, "regularization": [0.0], "subgraph": subgraph}
+    for subgraph, points in (("local", (*_BPR[:2], _SOFTMAX[0])), ("global", (_BPR[0], _SOFTMAX[0])))
+    for point in points
 ]
 _MEMORY = {"memory": {"name": "local-ridge"}}
 _WITH_MEMORY = (

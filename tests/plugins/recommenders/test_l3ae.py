@@ -88,6 +88,12 @@ def test_without_a_target_the_pull_shrinks_towards_zero() -> None:
     torch.testing.assert_close(found, hollow_ridge(x.T @ x, l2=2.0, target=zero, pull=5.0))
 
 
+@pytest.mark.parametrize("recommender", [EASE(), L3AE()], ids=["ease", "l3ae"])
+def test_rows_of_weights_lie_together(recommender: Recommender) -> None:
+    """Ranking adds up rows: several times slower where a row is scattered over the table."""
+    assert weights(recommender, TINY).stride() == (TINY.num_items, 1)
+
+
 def test_both_problems_are_solved_one_after_the_other() -> None:
     """Features are the rows of the first one's data: a column for each item."""
     features = table(TINY)
