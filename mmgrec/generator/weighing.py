@@ -42,7 +42,7 @@ class Weighing:
         recall = ValidationRecall(
             data, max_users=self.validation_users, generator=context.generator("weighing"), batch_size=128
         )
-        if not weights.weight.any() or len(self.factors) == 1 or not len(recall):
+        if not weights.active or len(self.factors) == 1 or not len(recall):
             return weights.times(self.factors[0])
         values = {}
         for factor in self.factors:

@@ -9,7 +9,7 @@ it and the n nearest by features, and no other item can be among the n nearest o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -77,12 +77,18 @@ class Gram:
         if reach and part.time is not None:
             towards = (counts + followers(part, reach=reach).T).tocsr()
             towards.sort_indices()
-        scaled = None if features is None or not feature_weight else (features.float() * feature_weight**0.5).to(device)
         degree = part.item_degree.float()
-        diagonal = degree if scaled is None else degree + scaled.square().sum(1).cpu()
-        return cls(
-            counts=counts, towards=towards, features=scaled, diagonal=diagonal, device=device, block_bytes=block_bytes
+        alone = cls(
+            counts=counts, towards=towards, features=None, diagonal=degree, device=device, block_bytes=block_bytes
         )
+        return alone if features is None else alone.with_features(features, feature_weight)
+
+    def with_features(self, features: Tensor, weight: float) -> Gram:
+        """This one, which has no features yet, with F and beta; the counts are shared."""
+        if not weight:
+            return self
+        scaled = (features.float() * weight**0.5).to(self.device)
+        return replace(self, features=scaled, diagonal=self.diagonal + scaled.square().sum(1).cpu())
 
     @property
     def num_items(self) -> int:

@@ -50,6 +50,11 @@ class Judge:
         """Users to judge by."""
         return len(self.recall)
 
+    @property
+    def unjudged(self) -> float:
+        """The scale that is taken where there is nobody to judge by: the first that is not zero, if there is one."""
+        return next((scale for scale in self.scales if scale), 0.0)
+
     def try_out(self, weights: ItemWeights, **settings: float) -> None:
         """Judge some weights, which came from some settings."""
         scales = self._likely()

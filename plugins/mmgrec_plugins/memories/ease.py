@@ -41,7 +41,7 @@ class EASEMemory(ItemMemory):
             weights = ease_weights(data.train, l2=l2, device=context.device).cpu()
             strongest = ItemWeights.strongest(weights, self.items_kept)
             if not len(judge):
-                return strongest.times(next((scale for scale in self.scale if scale), 0.0))
+                return strongest.times(judge.unjudged)
             judge.try_out(strongest, l2=l2)
         context.reporter.note(judge.told())
         return judge.best.weights.times(judge.best.scale)

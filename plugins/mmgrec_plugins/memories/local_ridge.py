@@ -56,15 +56,17 @@ class LocalRidge(ItemMemory):
         decays = self.decay if ordered else (1.0,)
         betas = (0.0,) if features is None else self.feature_weight
 
+        reach = self.reach if ordered else 0
+        counts = Gram.of(data.train, None, feature_weight=0.0, reach=reach, device=context.device)
+
         def gram(beta: float) -> Gram:
-            reach = self.reach if ordered else 0
-            return Gram.of(data.train, features, feature_weight=beta, reach=reach, device=context.device)
+            return counts if features is None else counts.with_features(features, beta)
 
         judge = Judge(data, beside, scales=self.scale, max_users=self.validation_users, context=context)
         first_ridge = (self.neighbours[0],), (self.l2[0],)
         if not len(judge):
             (weights,) = _ridges(gram(betas[0]), *first_ridge).values()
-            return replace(weights, decay=decays[0]).times(next((scale for scale in self.scale if scale), 0.0))
+            return replace(weights, decay=decays[0]).times(judge.unjudged)
         fades = {"decay": decays[0]} if ordered else {}  # settings that are told of
         grams = {beta: gram(beta) for beta in betas}
         for beta, one in grams.items():
