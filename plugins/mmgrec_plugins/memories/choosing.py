@@ -58,13 +58,15 @@ class Judge:
     def try_out(self, weights: ItemWeights, **settings: float) -> None:
         """Judge some weights, which came from some settings."""
         scales = self._likely()
-        without, *values, alone = self.recall.of_sums(
+        asked = tuple(dict.fromkeys((0.0, *scales)))  # none too, which is a scale of its own in most grids
+        *values, alone = self.recall.of_sums(
             self.scores,
             lambda users: torch.from_numpy(weights.rows(self.data.train, users).toarray()),
-            scales=(0.0, *scales, float("inf")),
+            scales=(*asked, float("inf")),
         )
-        place = max(range(len(values)), key=values.__getitem__)
-        trial = Trial(settings=settings, weights=weights, recall=values[place], scale=scales[place], alone=alone)
+        recalls = dict(zip(asked, values, strict=True))
+        scale, without = max(scales, key=recalls.__getitem__), recalls[0.0]
+        trial = Trial(settings=settings, weights=weights, recall=recalls[scale], scale=scale, alone=alone)
         self.tried, self.without = self.tried + 1, without
         if self.tried == 1 or trial.recall > self.best.recall:
             self.best = trial
