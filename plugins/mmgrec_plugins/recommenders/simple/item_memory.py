@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmgrec.data import Dataset, Interactions
-from mmgrec.interfaces import Context, Exclusion, FittedRecommender, ItemWeights, Recommendations, Recommender
-from mmgrec.ranking import rank_items
+from mmgrec.data import Dataset
+from mmgrec.interfaces import Context, FittedRecommender, ItemWeights, Recommender
 from mmgrec_plugins.memories.local_ridge import LocalRidge
+from mmgrec_plugins.recommenders.simple.item_sums import ItemSums
 
 __all__ = ["ItemMemoryAlone"]
 
@@ -34,18 +35,13 @@ class ItemMemoryAlone(Recommender):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FittedItemMemory(FittedRecommender):
+class FittedItemMemory(ItemSums):
     """The weights, and the histories that they are summed over."""
 
     weights: ItemWeights
-    history: Interactions
 
-    def with_history(self, history: Interactions) -> FittedItemMemory:
-        return replace(self, history=history)
-
-    def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
-        scores = torch.from_numpy(self.weights.rows(self.history, users).toarray())
-        return rank_items(users, scores, top_k=top_k, exclusion=exclusion)
+    def said(self, users: Tensor) -> Any:  # Any: scipy has no types
+        return self.weights.rows(self.history, users)
 
     def state(self) -> dict[str, Tensor]:
         return {

@@ -1,6 +1,6 @@
 """Recommenders that score an item by a sum over a history: each item of it says so much for others, most say nothing.
 
-Needed by whoever adds another way to find such weights: give the sparse matrix, and ranking is here.
+Needed by whoever adds another way to find such weights: give what histories say, sparsely, and ranking is here.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from mmgrec.data import Interactions
@@ -27,18 +25,13 @@ class ItemSums(FittedRecommender):
 
     history: Interactions
 
-    @property
     @abstractmethod
-    def speaks(self) -> Any:  # Any: scipy has no types
-        """CSR ``[num_items, num_items]`` float32: from an item of the history (row) to a candidate (column)."""
+    def said(self, users: Tensor) -> Any:  # Any: scipy has no types
+        """What the histories of users ``[B]`` say of all items: sparse ``[B, num_items]`` float32."""
 
     def with_history(self, history: Interactions) -> Self:
         return replace(self, history=history)
 
     def recommend(self, users: Tensor, *, top_k: int, exclusion: Exclusion) -> Recommendations:
-        row, item = self.history.items_of(users)
-        ones = np.ones(len(row), dtype=np.float32)
-        shape = (users.numel(), self.history.num_items)
-        batch = sparse.csr_matrix((ones, (row.numpy(), item.numpy())), shape=shape)
-        scores = torch.from_numpy((batch @ self.speaks).toarray())  # [B, num_items]
+        scores = torch.from_numpy(self.said(users).toarray())  # [B, num_items]
         return rank_items(users, scores, top_k=top_k, exclusion=exclusion)

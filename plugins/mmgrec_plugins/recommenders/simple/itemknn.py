@@ -53,9 +53,11 @@ class FittedItemKNN(ItemSums):
 
     weight: Any = field(repr=False)  # scipy CSR [num_items, num_items] float32: item of the history -> its neighbours
 
-    @property
-    def speaks(self) -> Any:  # Any: scipy has no types
-        return self.weight
+    def said(self, users: Tensor) -> Any:  # Any: scipy has no types
+        row, item = self.history.items_of(users)
+        ones = np.ones(len(row), dtype=np.float32)
+        shape = (users.numel(), self.history.num_items)
+        return sparse.csr_matrix((ones, (row.numpy(), item.numpy())), shape=shape) @ self.weight
 
     def state(self) -> dict[str, Tensor]:
         return {
